@@ -1,0 +1,68 @@
+// Stage 01: a completion port, workers that wait on it, and packets posted by hand.
+//
+// Each line of stdin becomes one packet; a worker prints it. A listening socket is associated with the port too, to
+// show that association alone completes nothing: a client can connect, and no packet comes.
+#include "01-create-port/port.hpp"
+#include "01-create-port/program.hpp"
+
+#include <iostream>
+#include <memory>
+
+namespace {
+
+//[ line_operation
+// One line on its way to a worker. The packet owns it: nobody else knows it between post() and complete().
+class LineOperation final : public Operation {
+public:
+    LineOperation(CompletionPort& port, std::string line) : Operation(port), line_(std::move(line)) {}
+
+    const std::string& line() const { return line_; }
+
+    void complete(const Packet& packet) noexcept override {
+        const std::unique_ptr<LineOperation> self(this);
+        print_line("packet: key " + std::to_string(packet.key) + ", " + std::to_string(packet.bytes) +
+                   " bytes: " + line_);
+    }
+
+private:
+    std::string line_;
+};
+//]
+
+//[ post_line
+void post_line(CompletionPort& port, ULONG_PTR key, std::string line) {
+    const auto bytes = static_cast<DWORD>(line.size());
+    auto operation = std::make_unique<LineOperation>(port, std::move(line));
+    const DWORD error = operation->post(bytes, key);  // must live until a worker has it, so on success it is let go
+    if (error == 0) {
+        (void)operation.release();
+    } else {
+        std::fprintf(stderr, "line %llu was not posted: %s\n", static_cast<unsigned long long>(key),
+                     error_name(error).c_str());
+    }
+}
+//]
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return run_program("01-create-port", "[port]", [&] {
+        const std::uint16_t port_number = Arguments(argc, argv).port();
+        const Winsock winsock;
+        CompletionPort port;
+        Socket listener = listen_on("127.0.0.1", port_number);
+        const DWORD error = port.associate(listener, 0);
+        if (error != 0) throw_error(error, "CreateIoCompletionPort");
+        Workers workers(port);
+        print_line("listening on " + local_address(listener));
+
+        ULONG_PTR key = 0;
+        for (std::string line; std::getline(std::cin, line);) {
+            if (line.ends_with('\r')) line.pop_back();
+            post_line(port, ++key, std::move(line));
+        }
+
+        workers.stop();  // packets are taken in the order of posting, so every line is out before the last stop packet
+        print_stopped(port);
+    });
+}

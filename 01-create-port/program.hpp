@@ -1,0 +1,148 @@
+// What every stage program does around its subject: arguments, one line per event, and a stop when stdin ends.
+// Nothing here is about completion ports.
+#pragma once
+
+#include "01-create-port/winsock.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+// One line on stdout, whole and flushed. Any thread.
+inline void print_line(std::string line) {
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    line += '\n';
+    std::fwrite(line.data(), 1, line.size(), stdout);
+    std::fflush(stdout);
+}
+
+struct UsageError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// The command line: take the options, then the port; what is left over is an error.
+class Arguments {
+public:
+    Arguments(int count, char** values) : rest_(values + std::min(count, 1), values + count) {}
+
+    bool flag(std::string_view name) {
+        const auto found = std::find(rest_.begin(), rest_.end(), name);
+        if (found == rest_.end()) return false;
+        rest_.erase(found);
+        return true;
+    }
+    // `name VALUE`, a number between `least` and `most`; whole unless T is double.
+    template <class T>
+    T number(std::string_view name, T fallback, T least, T most) {
+        const auto found = std::find(rest_.begin(), rest_.end(), name);
+        if (found == rest_.end()) return fallback;
+        const auto value = std::next(found);
+        const T result = parse(name, value == rest_.end() ? std::string() : *value, least, most);
+        rest_.erase(found, std::next(value));
+        return result;
+    }
+    // Call last: the port, 7007 if none is given. 0 takes any free port.
+    std::uint16_t port() {
+        for (const std::string& option : rest_) {
+            if (option.starts_with("--")) throw UsageError("unknown option '" + option + "'");
+        }
+        if (rest_.size() > 1) throw UsageError("one port is enough: '" + rest_[1] + "' is too much");
+        return rest_.empty() ? std::uint16_t{7007} : parse<std::uint16_t>("port", rest_[0], 0, 65535);
+    }
+
+private:
+    template <class T>
+    static T parse(std::string_view name, const std::string& text, T least, T most) {
+        T value{};
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error != std::errc() || end != text.data() + text.size() || !(value >= least && value <= most)) {
+            throw UsageError(std::string(name) + " takes a number from " + shown(least) + " to " + shown(most) +
+                             ", not '" + text + "'");
+        }
+        return value;
+    }
+    static std::string shown(double value) {
+        char text[32];
+        std::snprintf(text, sizeof text, "%g", value);
+        return text;
+    }
+
+    std::vector<std::string> rest_;
+};
+
+// "2" or "0.5", for lines that tell a time in seconds.
+inline std::string seconds_text(double seconds) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", seconds);
+    return text;
+}
+
+// Runs the program and turns what it throws into one line on stderr and an exit code: 2 for a bad argument, 1 for a
+// failed start.
+template <class Body>
+int run_program(const char* name, const char* usage, Body body) {
+    try {
+        body();
+        return 0;
+    } catch (const UsageError& error) {
+        std::fprintf(stderr, "%s: %s\nusage: %s %s\n", name, error.what(), name, usage);
+        return 2;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s: %s\n", name, error.what());
+    }
+    return 1;
+}
+
+// What a program waits for before it stops. Any thread may set it.
+class StopEvent {
+public:
+    StopEvent() : handle_(::CreateEventW(nullptr, TRUE, FALSE, nullptr)) {
+        if (handle_ == nullptr) throw_error(::GetLastError(), "CreateEventW");
+    }
+    ~StopEvent() { ::CloseHandle(handle_); }
+    StopEvent(const StopEvent&) = delete;
+    StopEvent& operator=(const StopEvent&) = delete;
+
+    void set() { ::SetEvent(handle_); }
+    bool wait(DWORD milliseconds) { return ::WaitForSingleObject(handle_, milliseconds) == WAIT_OBJECT_0; }
+
+private:
+    HANDLE handle_;
+};
+
+// Sets the event when stdin ends. The event must live as long as the process: the thread that reads stdin cannot be
+// called back.
+inline void set_when_stdin_ends(StopEvent& event) {
+    std::thread([&event] {
+        char ignored[512];
+        DWORD bytes = 0;
+        while (::ReadFile(::GetStdHandle(STD_INPUT_HANDLE), ignored, sizeof ignored, &bytes, nullptr) && bytes > 0) {
+        }
+        event.set();
+    }).detach();
+}
+
+// Returns when stdin ends. Until then calls `tick` ten times a second, on this thread.
+template <class Tick>
+void run_until_stdin_ends(Tick tick) {
+    static StopEvent ended;
+    set_when_stdin_ends(ended);
+    while (!ended.wait(100))
+        tick();
+}
+
+// The last line of every stage program.
+template <class Port>
+void print_stopped(const Port& port) {
+    print_line("stopped: " + std::to_string(port.posted()) + " operations posted, " + std::to_string(port.completed()) +
+               " completed, " + std::to_string(port.pending()) + " pending");
+}

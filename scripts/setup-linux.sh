@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs, with apt, what this repository needs on Debian or Ubuntu, and does nothing at all when nothing is missing.
+# serve.sh and test.sh run it first; it can also be run alone.
+set -euo pipefail
+
+# Each line: the package, what shows that it is there (a command or a path), what it is for.
+needed='
+cmake                       cmake                                  configures the build
+ninja-build                 ninja                                  runs the build
+make                        make                                   builds a stage configured alone
+g++                         g++                                    compiles the native Linux test clients
+g++-mingw-w64-x86-64-posix  x86_64-w64-mingw32-g++-posix           compiles the Windows programs
+wine64                      /usr/lib/wine/wine64|wine64|wine       runs the Windows programs
+wine                        wineserver|/usr/lib/wine/wineserver    keeps Wine running between two programs
+googletest                  /usr/src/googletest/CMakeLists.txt     tests of the stages
+doctest-dev                 /usr/include/doctest/doctest.h         tests of the statements in the notes
+libcli11-dev                /usr/include/CLI/CLI.hpp               command line of the full server
+netcat-openbsd              nc                                     talks to the servers by hand
+'
+
+is_present() {
+    local place
+    for place in ${1//|/ }; do
+        case $place in
+            /*) [[ ! -e $place ]] || return 0 ;;
+            *) ! command -v "$place" >/dev/null || return 0 ;;
+        esac
+    done
+    return 1
+}
+
+packages=()
+reasons=()
+while read -r package evidence reason; do
+    [[ -n $package ]] || continue
+    is_present "$evidence" && continue
+    packages+=("$package")
+    reasons+=("$package ($reason)")
+done <<<"$needed"
+
+[[ ${#packages[@]} -gt 0 ]] || exit 0
+
+printf -v list '%s, ' "${reasons[@]}"
+echo "Installing what is missing, with apt: ${list%, }."
+if ! command -v apt-get >/dev/null; then
+    echo "setup-linux.sh: no apt-get here; install the packages above in this system's own way." >&2
+    exit 1
+fi
+
+as_root=(env DEBIAN_FRONTEND=noninteractive)
+if [[ $(id -u) -ne 0 ]]; then
+    if ! command -v sudo >/dev/null; then
+        echo "setup-linux.sh: neither root nor sudo; as root, run: apt-get install ${packages[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo "${as_root[@]}")
+fi
+
+# apt prints hundreds of lines; they matter only when it fails.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { "${as_root[@]}" apt-get update &&
+    "${as_root[@]}" apt-get install --yes --no-install-recommends "${packages[@]}"; } </dev/null >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "setup-linux.sh: apt could not install what is missing; its words are above." >&2
+    exit 1
+fi
+echo "Installed in $SECONDS s."

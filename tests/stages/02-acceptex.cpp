@@ -1,0 +1,317 @@
+// Stage 02 from outside: the pool of accepts serves whoever comes, whatever the clients before them did. And from
+// inside, what no client can bring about: the system has no socket for the next accept.
+#include "02-acceptex/listener.hpp"
+#include "tests/support/contract.hpp"
+#include "tests/support/windows.hpp"
+
+#include <atomic>
+
+using namespace support;
+
+namespace {
+
+class Stage02AcceptEx : public StageTest {
+protected:
+    Stage02AcceptEx() : StageTest("notes/02-acceptex.md", STAGE_PROGRAM) {}
+};
+
+CONTRACT_TESTS(Stage02AcceptEx)
+
+void serve_ten(Program& program) {
+    std::vector<Client> clients;
+    for (int i = 0; i < 10; ++i)
+        clients.emplace_back(program.address());
+    for (Client& client : clients)
+        client.finish_sending();
+    for (Client& client : clients)
+        program.expect_line("finished " + client.address());
+}
+
+TEST_F(Stage02AcceptEx, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
+TEST_F(Stage02AcceptEx, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
+
+TEST_F(Stage02AcceptEx, AClientIsAcceptedAndShownWithItsAddress) {
+    promise("a client that connects is accepted at once, and shown with the address that it really has");
+    likely("GetAcceptExSockaddrs is given other sizes than AcceptEx was, or the local address is printed");
+    Program program;
+    const Client client(program.address());
+    program.expect_line("accepted " + client.address());
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, AClientThatSaysNothingIsAcceptedToo) {
+    promise("without --first-data, accepting waits for no data: a silent client does not hold up the next");
+    likely("AcceptEx was given a receive length, so it completes with the first data: give it 0");
+    Program program({"0", "--accepts", "1"});
+    const Client silent(program.address());
+    const Client another(program.address());
+    const Client third(program.address());
+    for (const Client* client : {&silent, &another, &third})
+        program.expect_line("accepted " + client->address());
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, EveryAcceptIsPostedAgain) {
+    promise("--accepts 3 means three at a time, not three in all: 100 clients that stay are all accepted");
+    likely("an accept that completed is not posted again");
+    Program program({"0", "--accepts", "3"});
+    std::vector<Client> clients;
+    for (int i = 0; i < 100; ++i)
+        clients.emplace_back(program.address());
+    program.expect_lines(100, "accepted ");
+    for (const Client& client : clients)
+        program.expect_line("accepted " + client.address());
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, TheServerSendsNothing) {
+    promise("the server never sends a byte, whatever the client sends, and closes when the client has finished");
+    likely("the end of the client is not noticed, or its bytes are sent back: that is stage 04");
+    Program program;
+    Client client(program.address());
+    client.send("hello\n" + all_bytes());
+    client.finish_sending();
+    program.expect_line("finished " + client.address());
+    const std::string bytes = client.expect_end(End::finished);
+    expect(bytes.empty(), "no bytes", shown(bytes));
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, AClientThatResetsIsNoticed) {
+    promise("a client that is lost after it was accepted ends with a line of its own, and the next is served");
+    likely("an error of recv on one connection ends the server, or is not looked at");
+    Program program;
+    Client client(program.address());
+    program.expect_line("accepted " + client.address());
+    client.reset();
+    // This program has no receive pending, so Wine 8.0 cannot tell it a reset from an end.
+    program.expect_line_like(wine_version() == 8
+                                 ? "(lost " + client.address() + ": .*|finished " + client.address() + ")"
+                                 : "lost " + client.address() + ": WSAE[A-Z]+ \\(\\d+\\)");
+    serve_ten(program);
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, StopsWithClientsConnected) {
+    promise("at stop every connection is ended and told, and every accept of the pool completes as cancelled");
+    likely("the accepts are not cancelled, or the sockets of accepted clients are forgotten");
+    Program program({"0", "--accepts", "20"});
+    std::vector<Client> clients;
+    for (int i = 0; i < 30; ++i)
+        clients.emplace_back(program.address());
+    program.expect_lines(30, "accepted ");
+    const std::uint64_t posted = program.stop();
+    for (Client& client : clients) {
+        program.expect_line("cancelled " + client.address() + ": the server stops");
+        client.expect_any_end();
+    }
+    // 30 clients took one each, and 20 more were waiting or about to be posted again.
+    expect(posted >= 30 && posted <= 50, "30 to 50 operations posted", std::to_string(posted));
+}
+
+TEST_F(Stage02AcceptEx, ABadNumberOfAcceptsIsRefused) {
+    promise("--accepts takes a number from 1 on; anything else gives the usage and exit code 2");
+    likely("the value is taken by atoi, or a missing value is read past the end", "Run it");
+    const std::vector<Program::Arguments> bad = {
+        {"0", "--accepts", "0"}, {"0", "--accepts", "many"}, {"0", "--accepts"}};
+    for (const Program::Arguments& arguments : bad) {
+        Program program(arguments, Program::not_at_all);
+        program.close_stdin();
+        const unsigned long code = program.wait_for_exit();
+        if (code != 2) fail(Symptom::wrong_exit_code, "exit code 2", "exit code " + std::to_string(code));
+    }
+}
+
+TEST_F(Stage02AcceptEx, FirstDataComesWithTheClient) {
+    promise("with --first-data, a client is accepted together with the first bytes that it sends");
+    likely("AcceptEx's receive length is 0, or the packet's byte count is not used", "Walk-through");
+    Program program({"0", "--first-data"});
+    Client client(program.address());
+    client.send("hello");
+    program.expect_line("accepted " + client.address() + " with 5 bytes: hello");
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, FirstDataMayBeAnyBytes) {
+    promise("the first data is shown by its count: NUL does not end it, and what cannot be printed shows as \\xNN");
+    likely("the bytes are copied or printed as a string, which ends at the first NUL");
+    Program program({"0", "--first-data"});
+    Client client(program.address());
+    client.send(std::string("ab\0cd\n\xFF", 7));
+    program.expect_line("accepted " + client.address() + " with 7 bytes: ab\\x00cd\\x0A\\xFF");
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, AFinishedClientHasNoFirstData) {
+    promise("with --first-data, a client that finishes before it sends anything is accepted with 0 bytes");
+    likely(
+        "zero bytes are taken for an error; or the addresses in AcceptEx's buffer are trusted: Wine leaves there those "
+        "of the client before when the first data is a FIN",
+        "Windows and Wine");
+    Program program({"0", "--first-data", "--accepts", "1"});
+    Client before(program.address());
+    before.send("x");
+    program.expect_line("accepted " + before.address() + " with 1 bytes: x");
+    Client client(program.address());
+    client.finish_sending();
+    program.expect_line("accepted " + client.address() + " with 0 bytes");
+    program.expect_line("finished " + client.address());
+    client.expect_end(End::finished);
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, ResetBeforeTheFirstDataCostsOneAccept) {
+    promise("with --first-data, clients that reset while the accept waits for their data are passed over");
+    likely("an accept that failed is not posted again: every such client then takes one away for ever");
+    Program program({"0", "--first-data", "--accepts", "2"});
+    for (int i = 0; i < 20; ++i)
+        Client(program.address()).reset();
+    Client client(program.address());
+    client.send("me");
+    program.expect_line("accepted " + client.address() + " with 2 bytes: me");
+    program.stop();
+}
+
+TEST_F(Stage02AcceptEx, SilentClientsAreSweptOutOfThePool) {
+    promise("with --first-data, silent clients are put out after --silent seconds, so the next one is served");
+    likely("nobody asks SO_CONNECT_TIME, or the swept accepts are not posted again: silent clients then hold the pool");
+    Program program({"0", "--first-data", "--accepts", "2", "--silent", "1"});
+    std::vector<Client> silent;
+    for (int i = 0; i < 2; ++i)
+        silent.emplace_back(program.address());
+    Client speaker(program.address());  // the pool is taken: it waits in the backlog
+    speaker.send("hello");
+    program.expect_lines(2, "swept a client that stayed silent for 1 s");
+    program.expect_line("accepted " + speaker.address() + " with 5 bytes: hello");
+    for (Client& client : silent)
+        client.expect_any_end();
+    program.stop();
+    for (const Client& client : silent)
+        program.expect_no_line("accepted " + client.address());
+}
+
+TEST_F(Stage02AcceptEx, ASilentClientIsOnlySweptWhenItsTimeIsUp) {
+    promise("a client that is slow to send its first bytes, but not too slow, is served");
+    likely("SO_CONNECT_TIME is all ones while nobody has connected, and counts seconds, not milliseconds");
+    Program program({"0", "--first-data", "--accepts", "1", "--silent", "600"});
+    Client slow(program.address());
+    Client waiting(program.address());
+    waiting.send("waits");
+    slow.send("slow");
+    program.expect_line("accepted " + slow.address() + " with 4 bytes: slow");
+    program.expect_line("accepted " + waiting.address() + " with 5 bytes: waits");
+    program.stop();
+    program.expect_no_line("swept");
+}
+
+TEST_F(Stage02AcceptEx, StopsWithSilentClientsInThePool) {
+    promise("with --first-data, clients that hold accepts and say nothing do not hold up the stop");
+    likely("the accepts that have a silent client are not cancelled");
+    Program program({"0", "--first-data", "--accepts", "4"});
+    std::vector<Client> silent;
+    for (int i = 0; i < 3; ++i)
+        silent.emplace_back(program.address());
+    Client speaker(program.address());
+    speaker.send("x");
+    program.expect_line("accepted " + speaker.address() + " with 1 bytes: x");
+    program.stop();
+}
+
+// A Listener in this process, whose supply of sockets can fail.
+class Accepting final : public Listener::Handler {
+public:
+    explicit Accepting(unsigned accepts) : listener_(port_, listen_on("127.0.0.1", 0), *this, accepts) {}
+    ~Accepting() {
+        while (port_.pending() > 0) {
+            listener_.stop();
+            ::Sleep(1);
+        }
+    }
+
+    void accepted(Socket, const Accepted&) override { ++clients; }
+    void accept_failed(DWORD error) noexcept override {
+        last_error = error;
+        ++failures;
+    }
+    Socket accept_socket(int family) override {
+        ++asked;
+        if (sockets_left > 0) {
+            --sockets_left;
+            return make_tcp_socket(family);
+        }
+        ::WSASetLastError(WSAENOBUFS);
+        return Socket();
+    }
+
+    Listener& listener() { return listener_; }
+    std::uint64_t posted() const { return port_.pending(); }
+    std::string address() const { return listener_.address(); }
+
+    void expect_soon(const std::atomic<unsigned>& counter, unsigned value, const char* what) const {
+        const ULONGLONG end = ::GetTickCount64() + deadline_ms();
+        while (counter != value && ::GetTickCount64() < end)
+            ::Sleep(1);
+        expect(counter == value, std::to_string(value) + what, std::to_string(counter) + what);
+    }
+
+    std::atomic<unsigned> sockets_left{1000};
+    std::atomic<unsigned> asked{0};
+    std::atomic<unsigned> failures{0};
+    std::atomic<DWORD> last_error{0};
+    std::atomic<unsigned> clients{0};
+
+private:
+    Winsock winsock_;
+    CompletionPort port_;
+    Listener listener_;
+    Workers workers_{port_, 1, run_worker};
+};
+
+TEST_F(Stage02AcceptEx, AFullSystemIsToldOnceAndDoesNotSpin) {
+    promise("when no socket can be had for an accept, the listener says so once and waits: it neither dies nor spins");
+    likely("the failed accept is tried again at once: WSAEMFILE and WSAENOBUFS last, so that burns a processor");
+    Accepting server(8);
+    server.sockets_left = 0;
+    for (int i = 0; i < 10; ++i)
+        server.listener().replenish();
+    did("called replenish() 10 times while no socket can be had");
+    expect(server.posted() == 0, "no accept posted", std::to_string(server.posted()));
+    expect(server.asked <= 80, "at most one try for each accept and call", std::to_string(server.asked) + " tries");
+    expect(server.failures == 1 && server.last_error == WSAENOBUFS, "one failure told, WSAENOBUFS",
+           std::to_string(server.failures) + " told, the last one " + error_name(server.last_error));
+}
+
+TEST_F(Stage02AcceptEx, ThePoolFillsUpAgainAfterAFullSystem) {
+    promise("once sockets can be had again, all accepts are posted and clients are served");
+    likely("an accept that could not be posted is forgotten: the pool shrinks until nobody is served");
+    Accepting server(8);
+    server.sockets_left = 3;
+    server.listener().replenish();
+    did("called replenish() with 3 sockets to be had for 8 accepts");
+    expect(server.posted() == 3, "3 accepts posted", std::to_string(server.posted()));
+    server.sockets_left = 1000;
+    server.listener().replenish();
+    did("called replenish() again with enough sockets");
+    expect(server.posted() == 8, "8 accepts posted", std::to_string(server.posted()));
+}
+
+TEST_F(Stage02AcceptEx, AnAcceptThatCannotBePostedAgainComesBack) {
+    promise("an accept that completes while no socket can be had is posted again later, and the others go on");
+    likely("only accepts that were never posted are posted again: each client then takes one away for ever");
+    Accepting server(3);
+    server.sockets_left = 3;
+    server.listener().replenish();
+    std::vector<Client> clients;
+    for (int i = 0; i < 2; ++i)
+        clients.emplace_back(server.address());
+    server.expect_soon(server.clients, 2, " clients accepted");
+    server.sockets_left = 1000;
+    server.listener().replenish();
+    for (int i = 0; i < 10; ++i)
+        clients.emplace_back(server.address());
+    server.expect_soon(server.clients, 12, " clients accepted");
+    expect(server.failures >= 1 && server.last_error == WSAENOBUFS, "WSAENOBUFS told",
+           std::to_string(server.failures) + " failures told");
+}
+
+}  // namespace

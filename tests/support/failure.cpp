@@ -1,0 +1,258 @@
+#include "tests/support/failure.hpp"
+
+#include "tests/support/windows.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <vector>
+
+namespace support {
+namespace {
+
+struct Step {
+    std::string what;
+    unsigned times = 1;
+};
+
+struct Story {
+    std::string note;
+    std::string program;
+    std::string promise;
+    std::string cause;
+    std::string section;
+    std::map<Symptom, std::string> causes;
+    std::mutex mutex;
+    std::vector<Step> steps;
+    std::vector<Witness*> witnesses;
+};
+
+Story& story() {
+    static Story the_story;
+    return the_story;
+}
+
+std::string steps_told() {
+    const std::lock_guard lock(story().mutex);
+    const auto& steps = story().steps;
+    constexpr std::size_t most = 10;
+    std::string told;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        if (steps.size() > most && i == 3) {  // the beginning and the end tell most
+            told += " ... ";
+            i = steps.size() - (most - 3);
+        } else if (i > 0) {
+            told += "; ";
+        }
+        told += steps[i].what;
+        if (steps[i].times > 1) told += " (" + std::to_string(steps[i].times) + " times)";
+    }
+    return told.empty() ? "nothing yet" : told;
+}
+
+// Empty when it is not set.
+std::string environment(const char* name) {
+    char value[4096];
+    const DWORD length = ::GetEnvironmentVariableA(name, value, sizeof value);
+    return length < sizeof value ? std::string(value, length) : "";
+}
+
+struct Advice {
+    std::string cause;
+    std::string section;
+};
+
+Advice advice_for(Symptom symptom, const std::string& saw) {
+    Story& now = story();
+    if (const auto own = now.causes.find(symptom); own != now.causes.end()) return {own->second, now.section};
+    const auto seen = [&](const char* text) { return saw.find(text) != std::string::npos; };
+    switch (symptom) {
+        case Symptom::not_started:
+            return {"the program is not built, or IOCP_STAGE_PROGRAM does not name a program", "Run it"};
+        case Symptom::no_first_line:
+            return {"the line is not flushed (stdout to a pipe is buffered), or set-up hangs before listen()",
+                    "Run it"};
+        case Symptom::ended_early:
+            if (seen("0xC0000005") || seen("0xC0000374")) {
+                return {
+                    "memory was freed or moved while an operation was pending: the OVERLAPPED, the buffer or the "
+                    "connection must live until the packet has come",
+                    "What goes wrong"};
+            }
+            if (seen("exit code 3:") || seen("0x40000015") || seen("0xC0000409")) {
+                return {
+                    "abort(): a checked error (see its stderr) or an exception that left a thread; the completion path "
+                    "must not throw",
+                    "What goes wrong"};
+            }
+            return {"one client's error was taken for the server's own, and ended the loop or the program",
+                    "What goes wrong"};
+        case Symptom::no_connection:
+            return {
+                "nothing listens any more, or the backlog is full because accepts that completed or failed are not "
+                "posted again",
+                "What goes wrong"};
+        case Symptom::does_not_stop:
+            return {
+                "an operation is never cancelled or never completes, or a worker waits for a packet that nobody posts; "
+                "closing the port wakes no one reliably",
+                "What goes wrong"};
+        case Symptom::wrong_exit_code:
+            return {"0 after stdin has ended, 1 for a failed start, 2 for a bad argument, whatever the clients did",
+                    "Run it"};
+        case Symptom::wrong_diagnostics:
+            return {"diagnostics are for stderr: one line that names what failed, and only events are for stdout",
+                    "Run it"};
+        case Symptom::operations_left:
+            return {
+                "a start that failed at once was counted as posted (no packet will come), or a packet was thrown away "
+                "without being counted",
+                "What goes wrong"};
+        default:
+            break;
+    }
+    if (now.cause.empty()) return {"see the note", "What goes wrong"};
+    return {now.cause, now.section};
+}
+
+// This test's executable is in the folder `tests` of the build. Below the repository's own build/ the path is told from
+// there, as the command is typed at the root.
+std::string build_folder() {
+    char path[MAX_PATH * 4];
+    const DWORD length = ::GetModuleFileNameA(nullptr, path, sizeof path);
+    std::string folder(path, std::min<std::size_t>(length, sizeof path));
+    std::replace(folder.begin(), folder.end(), '\\', '/');
+    folder = folder.substr(0, folder.rfind("/tests/"));
+    if (const auto build = folder.rfind("/build/"); build != std::string::npos) return folder.substr(build + 1);
+    return on_wine() && folder.starts_with("Z:") ? folder.substr(2) : folder;
+}
+
+// The command that runs this one test again. RERUN_COMMAND is the build's: "ctest --preset linux-wine".
+std::string rerun_command() {
+    std::string command;
+    if (const std::string other = environment("IOCP_STAGE_PROGRAM"); !other.empty() && on_wine()) {
+        command = "IOCP_STAGE_PROGRAM='" + other + "' ";
+    }
+#ifdef RERUN_COMMAND
+    command += RERUN_COMMAND;
+#else
+    command += "ctest --test-dir " + build_folder() + " --output-on-failure";
+#endif
+    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+    const std::string name = test == nullptr ? "" : std::string(test->test_suite_name()) + "." + test->name();
+    // cmd.exe knows no single quotes, and takes ^ for its own outside of double ones.
+    return on_wine() ? command + " -R '^" + name + "$'" : command + " -R \"^" + name + "$\"";
+}
+
+}  // namespace
+
+StageTest::StageTest(const char* note, const char* program) {
+    Story& now = story();
+    const std::lock_guard lock(now.mutex);
+    now.note = note;
+    now.program = program;
+    now.promise.clear();
+    now.cause.clear();
+    now.section = "What goes wrong";
+    now.causes.clear();
+    now.steps.clear();
+}
+
+std::string program_path() {
+    const std::string other = environment("IOCP_STAGE_PROGRAM");
+    const std::string path = other.empty() ? story().program : other;
+    return path.starts_with('/') && on_wine() ? "Z:" + path : path;  // Wine shows the host's root as drive Z:
+}
+
+void promise(std::string text) { story().promise = std::move(text); }
+
+void likely(std::string cause, std::string section) {
+    story().cause = std::move(cause);
+    story().section = std::move(section);
+}
+
+void likely_when(Symptom symptom, std::string cause) { story().causes[symptom] = std::move(cause); }
+
+void did(const std::string& step) {
+    const std::lock_guard lock(story().mutex);
+    auto& steps = story().steps;
+    if (!steps.empty() && steps.back().what == step) {
+        ++steps.back().times;
+    } else {
+        steps.push_back({step});
+    }
+}
+
+void add_witness(Witness* witness) { story().witnesses.push_back(witness); }
+void remove_witness(Witness* witness) { std::erase(story().witnesses, witness); }
+
+[[noreturn]] void fail(Symptom symptom, const std::string& expected, const std::string& saw, Where where) {
+    std::string all = saw;
+    for (Witness* witness : story().witnesses) {
+        std::string how;
+        if (witness->ended_early(how)) {  // a dead program explains every other symptom
+            if (symptom != Symptom::not_started && symptom != Symptom::wrong_exit_code) symptom = Symptom::ended_early;
+            all += "; " + witness->name() + " has ended by itself, " + how;
+        }
+        all += "; " + witness->testimony();
+    }
+    const Advice advice = advice_for(symptom, all);
+    const std::string text = "Promise: " + story().promise + "\nDid: " + steps_told() + "\nExpected: " + expected +
+                             "\nSaw: " + all + "\nLikely cause: " + advice.cause + "\nRead: " + story().note +
+                             ", section \"" + advice.section + "\"\nRerun: " + rerun_command();
+    const int line = static_cast<int>(where.line());
+    ADD_FAILURE_AT(where.file_name(), line) << text;
+    // GoogleTest takes this one as already told, and ends the test.
+    throw ::testing::AssertionException(
+        ::testing::TestPartResult(::testing::TestPartResult::kFatalFailure, where.file_name(), line, text.c_str()));
+}
+
+std::string shown(std::string_view bytes, std::size_t limit) {
+    const bool cut = bytes.size() > limit;
+    std::string text = "\"";
+    const auto add = [&](std::string_view part) {
+        for (const char byte : part) {
+            const auto code = static_cast<unsigned char>(byte);
+            char one[8];
+            if (byte == '\n') {
+                text += "\\n";
+            } else {
+                std::snprintf(one, sizeof one, code >= ' ' && code <= '~' ? "%c" : "\\x%02X", code);
+                text += one;
+            }
+        }
+    };
+    if (cut) {
+        add(bytes.substr(0, limit / 2));
+        text += " ... ";
+        add(bytes.substr(bytes.size() - limit / 2));
+    } else {
+        add(bytes);
+    }
+    text += '"';
+    return cut ? text + " (" + std::to_string(bytes.size()) + " bytes)" : text;
+}
+
+std::string difference(std::string_view expected, std::string_view saw) {
+    const auto [here, there] = std::mismatch(expected.begin(), expected.end(), saw.begin(), saw.end());
+    const auto at = static_cast<std::size_t>(here - expected.begin());
+    return std::to_string(saw.size()) + " bytes; the first " + std::to_string(at) + " are right, then " +
+           shown(saw.substr(at, 16)) + " where " + shown(expected.substr(at, 16)) + " should be";
+}
+
+unsigned deadline_ms() {
+    static const unsigned milliseconds = [] {
+        const double value = std::atof(environment("IOCP_TEST_SECONDS").c_str());
+        return value > 0 ? static_cast<unsigned>(value * 1000) : 20000u;
+    }();
+    return milliseconds;
+}
+
+std::string deadline_text() {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g s", deadline_ms() / 1000.0);
+    return text;
+}
+
+}  // namespace support
