@@ -16,8 +16,7 @@ class LineOperation final : public Operation {
 public:
     LineOperation(CompletionPort& port, std::string line) : Operation(port), line_(std::move(line)) {}
 
-    const std::string& line() const { return line_; }
-
+    //? print the packet; this operation is yours to delete
     void complete(const Packet& packet) noexcept override {
         const std::unique_ptr<LineOperation> self(this);
         print_line("packet: key " + std::to_string(packet.key) + ", " + std::to_string(packet.bytes) +
@@ -30,6 +29,7 @@ private:
 //]
 
 //[ post_line
+//? make an operation of the line, post it, and say who owns it from then on
 void post_line(CompletionPort& port, ULONG_PTR key, std::string line) {
     const auto bytes = static_cast<DWORD>(line.size());
     auto operation = std::make_unique<LineOperation>(port, std::move(line));

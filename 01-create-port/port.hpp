@@ -55,6 +55,7 @@ public:
     // Every packet of an operation on this socket will come to this port, with this key, until the socket is closed.
     // It completes nothing by itself. A socket can be associated once; for one that already is (stage 05 uses sockets
     // again) there is nothing to do. Returns 0 or the error.
+    //? tie the socket to the port, and remember that it is => return ERROR_CALL_NOT_IMPLEMENTED;
     DWORD associate(Socket& socket, ULONG_PTR key) {
         if (socket.associated_) return 0;
         const HANDLE same = ::CreateIoCompletionPort(reinterpret_cast<HANDLE>(socket.get()), handle_, key, 0);
@@ -66,6 +67,7 @@ public:
     //[ wait
     // Waits for one packet. One without an operation tells the worker to stop.
     // https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus
+    //? call GetQueuedCompletionStatus, and make a Packet of what it gave => return Packet{};
     Packet wait() {
         DWORD bytes = 0;
         ULONG_PTR key = 0;
@@ -84,6 +86,7 @@ public:
     // Queues a packet by hand. The three values arrive as they are. The operation must live until a worker has it.
     // Returns 0 or the error (the queue lives in non-paged memory, which can run out).
     // https://learn.microsoft.com/windows/win32/fileio/postqueuedcompletionstatus
+    //? call PostQueuedCompletionStatus => return 0;
     DWORD post(DWORD bytes, ULONG_PTR key, OVERLAPPED* overlapped) {
         return ::PostQueuedCompletionStatus(handle_, bytes, key, overlapped) ? 0 : ::GetLastError();
     }
@@ -121,6 +124,7 @@ public:
 
     //[ dispatch
     // What a worker does with a packet. Afterwards the operation may be gone: complete() may have destroyed it.
+    //? no longer pending; complete() it; then count it as completed
     void dispatch(const Packet& packet) noexcept {
         CompletionPort& port = port_;
         pending_ = false;
@@ -134,9 +138,8 @@ public:
 
     // Puts this operation on the port by hand. Returns 0 or the error.
     DWORD post(DWORD bytes, ULONG_PTR key) {
-        CompletionPort& port = port_;
         begin();
-        const DWORD error = port.post(bytes, key, this);  // this must live until a worker has handled its packet
+        const DWORD error = port_.post(bytes, key, this);  // this must live until a worker has handled its packet
         if (error != 0) failed(error);
         return error;
     }
@@ -190,6 +193,7 @@ inline Operation* CompletionPort::to_operation(OVERLAPPED* overlapped) {
 
 //[ run_worker
 // The worker loop: take a packet, hand it to its operation. Stages 01 to 05 run it unchanged.
+//? take packets and dispatch them, until one without an operation comes
 inline void run_worker(CompletionPort& port) {
     for (;;) {
         const Packet packet = port.wait();

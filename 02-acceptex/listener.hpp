@@ -19,6 +19,7 @@
 // Microsoft's extensions to Winsock live in the provider of a socket: WSAIoctl asks it for a function's address.
 // https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex (under Remarks)
 template <class Function>
+//? ask WSAIoctl for the function => return nullptr;
 Function load_extension(const Socket& socket, GUID id) {
     Function function = nullptr;
     DWORD bytes = 0;
@@ -32,10 +33,9 @@ Function load_extension(const Socket& socket, GUID id) {
 
 // A client that has just been accepted. All of it is gone when Handler::accepted returns.
 struct Accepted {
-    std::string remote;  // its address
-    bool
-        waited_for_data;  // the listener accepts with the first block, which is empty when the client sent only its FIN
-    std::span<const char> first_data;
+    std::string remote;                // its address
+    bool waited_for_data;              // the listener accepts with the first block …
+    std::span<const char> first_data;  // … and this is it; empty when the client sent only its FIN
 };
 
 class Listener;
@@ -168,6 +168,7 @@ inline DWORD AcceptOperation::start_if_idle() {
 }
 
 //[ start
+//? a socket for the client, then AcceptEx, and its three outcomes => return failed(ERROR_CALL_NOT_IMPLEMENTED);
 inline Started AcceptOperation::start() {
     begin();
     socket_ = listener_.handler_.accept_socket(listener_.family_);
@@ -184,6 +185,7 @@ inline Started AcceptOperation::start() {
 //]
 
 //[ complete
+//? take the socket, finish() it, and post this accept again
 inline void AcceptOperation::complete(const Packet& packet) noexcept {
     Listener& listener = listener_;
     Socket client;
@@ -204,6 +206,7 @@ inline void AcceptOperation::complete(const Packet& packet) noexcept {
 //]
 
 // Makes the socket a whole one and hands it over. Returns the error of this one client; its socket is closed then.
+//? SO_UPDATE_ACCEPT_CONTEXT, the addresses, then Handler::accepted => return ERROR_CALL_NOT_IMPLEMENTED;
 inline DWORD AcceptOperation::finish(const Packet& packet, Socket client) noexcept {
     const SOCKET listening = listener_.socket_.get();
     //[ finish
@@ -240,6 +243,7 @@ inline DWORD AcceptOperation::finish(const Packet& packet, Socket client) noexce
 }
 
 //[ sweep
+//? close the socket of a client that is connected and silent for too long => return false;
 inline bool AcceptOperation::sweep(DWORD seconds) {
     const std::lock_guard lock(mutex_);
     if (!socket_) return false;

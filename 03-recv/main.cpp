@@ -22,6 +22,7 @@ public:
     void cancel() { ::CancelIoEx(reinterpret_cast<HANDLE>(socket_.get()), nullptr); }
 
     //[ received
+    //? print what came; receive again, or end
     void received(DWORD bytes, DWORD error) noexcept override {
         total_ += bytes;
         if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");
@@ -34,6 +35,7 @@ public:
 
 private:
     //[ receive
+    //? start the receive; what may you touch after each of its outcomes?
     void receive() {
         const Started started = receive_.start(socket_, buffer_);
         switch (started.how) {

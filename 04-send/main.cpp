@@ -29,6 +29,7 @@ public:
     void cancel() { ::CancelIoEx(reinterpret_cast<HANDLE>(socket_.get()), nullptr); }
 
     //[ received
+    //? send it back; answer the client's FIN; or end
     void received(DWORD bytes, DWORD error) noexcept override {
         total_received_ += bytes;
         if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");
@@ -43,6 +44,7 @@ public:
     //]
 
     //[ sent
+    //? count, then receive again, or end
     void sent(DWORD bytes, DWORD error) noexcept override {
         total_sent_ += bytes;
         if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");
@@ -54,6 +56,7 @@ public:
 private:
     // Two buffers, one WSASend: gathered. The bytes are members, because they must live until the send has ended.
     //[ greet
+    //? two buffers, one send; where do their bytes live?
     void greet() {
         WSABUF parts[] = {{static_cast<ULONG>(hello_.size()), hello_.data()},
                           {static_cast<ULONG>(greeting_.size()), greeting_.data()}};

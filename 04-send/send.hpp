@@ -30,7 +30,6 @@ public:
     // done: all is sent, and the handler will not be called. pending: it will be, perhaps already on another worker, so
     // touch nothing of the connection after it. failed: it will not be.
     // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
-    //[ start
     Started start(const Socket& socket, std::span<const WSABUF> buffers) {
         assert(!buffers.empty() && buffers.size() <= most_buffers);
         std::copy(buffers.begin(), buffers.end(), buffers_.begin());
@@ -41,9 +40,9 @@ public:
         skips_packets_ = socket.skips_packets();
         return send_rest();
     }
-    //]
 
     //[ complete
+    //? go on if the send was short, else tell the handler
     void complete(const Packet& packet) noexcept override {
         if (!packet.succeeded) return handler_.sent(sent_, socket_error(socket_));
         // Rarely, a send completes short: the rest is sent before anyone hears of it.
@@ -58,6 +57,7 @@ public:
 
 private:
     //[ send_rest
+    //? call WSASend for what is left, and tell its three outcomes apart => return failed(ERROR_CALL_NOT_IMPLEMENTED);
     Started send_rest() {
         for (;;) {
             begin();
@@ -77,6 +77,7 @@ private:
 
     // Moves past `bytes` that have been sent. True when nothing is left.
     //[ advance
+    //? move past what was sent; true when nothing is left => return true;
     bool advance(DWORD bytes) {
         sent_ += bytes;
         while (first_ < count_ && bytes >= buffers_[first_].len)

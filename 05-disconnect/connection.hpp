@@ -80,6 +80,7 @@ public:
 
     // The timer, on main's thread. Cancels again each time: a worker may just have started one more operation.
     //[ tick
+    //? end what is late, and cancel it, again each time
     void tick(Clock::time_point now) {
         const bool late = now.time_since_epoch().count() >= deadline_;
         if (late) end_with(closing_ ? End::no_end : End::idle);
@@ -92,6 +93,7 @@ public:
     }
 
     //[ received
+    //? lost, finished, ending, closing, or something to echo; release() at the end
     void received(DWORD bytes, DWORD error) noexcept override {
         if (error != 0) {
             lose(error);
@@ -110,15 +112,17 @@ public:
     //]
 
     //[ sent
+    //? lost, to be aborted, to be closed, or on with the next receive; release() at the end
     void sent(DWORD, DWORD error) noexcept override {
         if (error != 0) {
             lose(error);
         } else if (command_ == "abort") {
             end_with(End::on_request);
         } else if (end_ == End::none) {
-            closing_ = command_ == "bye";
-            expect_within(closing_ ? server_.settings.deadline_seconds : server_.settings.idle_seconds);
-            if (closing_) disconnect(0);
+            const bool bye = command_ == "bye";
+            expect_within(bye ? server_.settings.deadline_seconds : server_.settings.idle_seconds);
+            closing_ = bye;  // behind the new deadline, for the timer reads both
+            if (bye) disconnect(0);
             receive();
         }
         release();
@@ -164,6 +168,7 @@ private:
 
     // The completion that is being handled no longer counts. If it was the last, the connection closes.
     //[ release
+    //? no longer counted; the last closes the connection, or uses its socket again
     void release() {
         if (!pending_.remove()) return;
         if (end_ == End::client_finished && server_.reuses_sockets && !reusing_) {

@@ -34,15 +34,14 @@ inline void finish_sending(const Socket& socket) { ::shutdown(socket.get(), SD_S
 
 // Closing this socket will send RST and throw away what is unsent, instead of FIN.
 // https://learn.microsoft.com/windows/win32/winsock/graceful-shutdown-linger-options-and-socket-closure-2
-//[ reset_on_close
+//? make closesocket send RST
 inline void reset_on_close(const Socket& socket) {
     const linger at_once{1, 0};
     ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&at_once), sizeof at_once);
 }
-//]
 
 // Whether DisconnectEx(TF_REUSE_SOCKET) really makes a socket ready for the next AcceptEx. Windows does so; Wine says
-// that it did, and the next client is never heard.
+// that it did, and then nothing can be sent to the next client.
 inline bool sockets_can_be_reused() {
     return ::GetProcAddress(::GetModuleHandleW(L"ntdll.dll"), "wine_get_version") == nullptr;
 }
@@ -63,7 +62,7 @@ public:
 
     DisconnectOperation(CompletionPort& port, Handler& handler) : Operation(port), handler_(handler) {}
 
-    //[ start
+    //? call DisconnectEx, and tell its three outcomes apart => return failed(ERROR_CALL_NOT_IMPLEMENTED);
     Started start(const Socket& socket, LPFN_DISCONNECTEX disconnect_ex, DWORD flags) {
         begin();
         socket_ = socket.get();
@@ -72,7 +71,6 @@ public:
         if (error == 0 || error == WSA_IO_PENDING) return pending();  // at once or later, a packet comes
         return failed(error);
     }
-    //]
 
     void complete(const Packet& packet) noexcept override {
         handler_.disconnected(packet.succeeded ? 0 : socket_error(socket_));

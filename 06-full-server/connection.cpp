@@ -62,9 +62,10 @@ void Connection::send(std::span<const Piece> pieces) noexcept {
 
 void Connection::finish(End end, double seconds) noexcept {
     const std::lock_guard lock(mutex_);
+    // Also for a client that has finished already, and does not take what is left for it.
+    if (deadline_ == never) deadline_ = ::GetTickCount64() + milliseconds(seconds);
     if (end_ != End::none) return;
     end_ = end;
-    deadline_ = ::GetTickCount64() + milliseconds(seconds);
     pump();
 }
 
@@ -107,6 +108,7 @@ void Connection::received(DWORD bytes, DWORD error) noexcept {
 }
 
 //[ sent
+//? account for it, send on, and perhaps read again
 void Connection::sent(DWORD bytes, DWORD error) noexcept {
     {
         const std::lock_guard lock(mutex_);
@@ -126,6 +128,7 @@ void Connection::sent(DWORD bytes, DWORD error) noexcept {
 
 // Starts the next receive, unless one is under way, none is wanted, or the client does not take what we send.
 //[ receive
+//? start the next receive, unless none is wanted now; three outcomes
 void Connection::receive() noexcept {
     if (reading_ || closing_ || client_finished_) return;
     if (end_ == End::none && queue_.size() >= server_.options().send_queue) return;
@@ -149,6 +152,7 @@ void Connection::receive() noexcept {
 //]
 
 // Sends what is queued, in order, one send at a time; and our FIN when the last byte is out and no more will come.
+//? send what is queued, one send at a time; our FIN when it was the last
 void Connection::pump() noexcept {
     //[ pump
     while (!sending_ && !closing_ && !queue_.empty()) {

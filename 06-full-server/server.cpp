@@ -37,10 +37,11 @@ void FullServer::accepted(Socket socket, const Accepted& client) {
         add(statistics_.refused);
         refusal =
             "server full: " + std::to_string(options_.max_connections) + " connections are open, try again later\n";
-    } else if (options_.verbose) {
-        print_line("accepted " + client.remote);
     }
-    connections_.add(std::make_unique<Connection>(*this, port_, std::move(socket), client.remote, refusal)).start();
+    Connection& connection =
+        connections_.add(std::make_unique<Connection>(*this, port_, std::move(socket), client.remote, refusal));
+    if (options_.verbose && refusal.empty()) print_line("accepted " + client.remote);  // from now on the chat finds it
+    connection.start();
 }
 
 void FullServer::accept_failed(DWORD error) noexcept {
@@ -129,6 +130,7 @@ void FullServer::tick() {
 }
 
 //[ stop
+//? accept no more, let everyone finish, wait until nothing is pending
 void FullServer::stop() {
     stopping_ = true;
     while (port_.pending() > 0 || connections_.size() > 0) {

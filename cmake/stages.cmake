@@ -22,7 +22,7 @@ endif()
 
 set(CMAKE_CXX_EXTENSIONS OFF)
 option(IOCP_WARNINGS_AS_ERRORS "A warning ends the build; CI turns this on" OFF)
-set(IOCP_MINE "" CACHE PATH "A folder of your own headers, laid out like this repository; each takes the place of ours")
+set(IOCP_MINE "" CACHE PATH "A folder of your own, laid out like this repository; its files take the place of ours")
 
 # What every program here is compiled and linked with: iocp-settings. A function, because a target can be made only
 # after project().
@@ -53,6 +53,12 @@ endfunction()
 # add_stage(NAME SOURCES...) makes the program of one stage; NAME is its folder's name.
 function(add_stage NAME)
     define_iocp_settings()
-    add_executable(${NAME} ${ARGN})
+    foreach(source IN LISTS ARGN)
+        if(IOCP_MINE AND EXISTS "${IOCP_MINE}/${NAME}/${source}")
+            set(source "${IOCP_MINE}/${NAME}/${source}")
+        endif()
+        list(APPEND sources ${source})
+    endforeach()
+    add_executable(${NAME} ${sources})
     target_link_libraries(${NAME} PRIVATE iocp-settings)
 endfunction()

@@ -16,6 +16,7 @@ googletest                  /usr/src/googletest/CMakeLists.txt     tests of the 
 doctest-dev                 /usr/include/doctest/doctest.h         tests of the statements in the notes
 libcli11-dev                /usr/include/CLI/CLI.hpp               command line of the full server
 netcat-openbsd              nc                                     talks to the servers by hand
+python3                     python3                                checks the notes against the code
 '
 
 is_present() {

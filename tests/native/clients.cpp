@@ -34,7 +34,7 @@
 #include <utility>
 #include <vector>
 
-// The build names both; the environment may name others, for example a server of your own.
+// The build names the server's .exe, and what runs it.
 #ifndef FULL_SERVER
 #define FULL_SERVER ""
 #endif
@@ -52,9 +52,10 @@ constexpr std::uint64_t megabyte = 1'000'000;
 
 std::runtime_error failed(const std::string& what) { return std::runtime_error(what + ": " + std::strerror(errno)); }
 
-std::string setting(const char* name, const char* built_in) {
-    const char* value = std::getenv(name);
-    return value != nullptr ? value : built_in;
+// IOCP_STAGE_PROGRAM names another server, as for the tests of the stages.
+std::string program_path() {
+    const char* other = std::getenv("IOCP_STAGE_PROGRAM");
+    return other != nullptr ? other : FULL_SERVER;
 }
 
 template <class Condition>
@@ -81,11 +82,10 @@ struct Ended {
 class Server {
 public:
     explicit Server(std::vector<std::string> options = {}) {
-        const std::string program = setting("FULL_SERVER", FULL_SERVER);
-        const std::string wrapper = setting("WINE", WINE);
+        const std::string wrapper = WINE;
         std::vector<std::string> words;
         if (!wrapper.empty()) words.push_back(wrapper);
-        words.insert(words.end(), {program, "0", "--stop-on-eof"});
+        words.insert(words.end(), {program_path(), "0", "--stop-on-eof"});
         words.insert(words.end(), options.begin(), options.end());
         std::vector<char*> arguments;
         for (std::string& word : words)
@@ -200,7 +200,7 @@ public:
 private:
     // Our child, or what its wrapper started: the last in the line of children that carries the program's name.
     pid_t process() const {
-        const std::string name = std::filesystem::path(setting("FULL_SERVER", FULL_SERVER)).filename().string();
+        const std::string name = std::filesystem::path(program_path()).filename().string();
         pid_t found = child_;
         for (bool deeper = true; std::exchange(deeper, false);) {
             for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
@@ -406,11 +406,13 @@ std::string compare_stream(Client& client, std::uint64_t seed, std::uint64_t siz
     return "";
 }
 
-void allow_many_sockets() {
+// False: this system does not let a program have so many.
+bool allow_sockets(rlim_t count) {
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur >= count + 100;
 }
 
 TEST(NativeClients, ManyMegabytesComeBackUnchanged) {
@@ -448,7 +450,7 @@ TEST(NativeClients, ManyMegabytesComeBackUnchanged) {
 TEST(NativeClients, TwoThousandAtOnceEachGetTheirOwnBytes) {
     constexpr unsigned many = 2000;
     constexpr std::size_t part = 2048;
-    allow_many_sockets();
+    if (!allow_sockets(many)) GTEST_SKIP() << "this system allows too few open files";
     Server server;
     std::vector<Client> clients;
     for (unsigned i = 0; i < many; ++i)
@@ -537,7 +539,7 @@ TEST(NativeClients, ASlowChatClientDelaysNobody) {
 
 TEST(NativeClients, InterruptEndsFiveHundredClients) {
     constexpr unsigned many = 500;
-    allow_many_sockets();
+    if (!allow_sockets(many)) GTEST_SKIP() << "this system allows too few open files";
     Server server({"--drain", "5"});
     std::vector<Client> clients;
     for (unsigned i = 0; i < many; ++i) {

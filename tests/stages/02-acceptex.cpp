@@ -217,6 +217,20 @@ TEST_F(Stage02AcceptEx, StopsWithSilentClientsInThePool) {
     program.stop();
 }
 
+TEST_F(Stage02AcceptEx, AnAcceptWithoutAClientIsNotSwept) {
+    promise("the sweep closes the sockets of silent clients, and leaves the accepts that still wait for one");
+    likely("SO_CONNECT_TIME of a socket without a client is all ones, which was taken for a very long time");
+    Program program({"0", "--first-data", "--silent", "1", "--accepts", "4"});
+    Client silent(program.address());
+    program.expect_line("swept a client that stayed silent for 1 s");
+    Client speaker(program.address());
+    speaker.send("x");
+    program.expect_line("accepted " + speaker.address() + " with 1 bytes: x");
+    const auto swept = program.lines_starting("swept ");
+    expect(swept.size() == 1, "one line `swept ...`", std::to_string(swept.size()));
+    program.stop();
+}
+
 // A Listener in this process, whose supply of sockets can fail.
 class Accepting final : public Listener::Handler {
 public:
@@ -268,6 +282,7 @@ private:
 };
 
 TEST_F(Stage02AcceptEx, AFullSystemIsToldOnceAndDoesNotSpin) {
+    NEEDS_THE_HEADERS();
     promise("when no socket can be had for an accept, the listener says so once and waits: it neither dies nor spins");
     likely("the failed accept is tried again at once: WSAEMFILE and WSAENOBUFS last, so that burns a processor");
     Accepting server(8);
@@ -282,6 +297,7 @@ TEST_F(Stage02AcceptEx, AFullSystemIsToldOnceAndDoesNotSpin) {
 }
 
 TEST_F(Stage02AcceptEx, ThePoolFillsUpAgainAfterAFullSystem) {
+    NEEDS_THE_HEADERS();
     promise("once sockets can be had again, all accepts are posted and clients are served");
     likely("an accept that could not be posted is forgotten: the pool shrinks until nobody is served");
     Accepting server(8);
@@ -295,7 +311,21 @@ TEST_F(Stage02AcceptEx, ThePoolFillsUpAgainAfterAFullSystem) {
     expect(server.posted() == 8, "8 accepts posted", std::to_string(server.posted()));
 }
 
+TEST_F(Stage02AcceptEx, EachCompletionPostsItsAcceptAgain) {
+    NEEDS_THE_HEADERS();
+    promise("an accept is posted again by its own completion: the pool does not wait for a timer to fill it");
+    likely("only the timer's replenish() posts accepts: clients then come in at the pace of the timer");
+    Accepting server(2);
+    server.listener().replenish();
+    did("called replenish() once");
+    std::vector<Client> clients;
+    for (int i = 0; i < 20; ++i)
+        clients.emplace_back(server.address());
+    server.expect_soon(server.clients, 20, " clients accepted");
+}
+
 TEST_F(Stage02AcceptEx, AnAcceptThatCannotBePostedAgainComesBack) {
+    NEEDS_THE_HEADERS();
     promise("an accept that completes while no socket can be had is posted again later, and the others go on");
     likely("only accepts that were never posted are posted again: each client then takes one away for ever");
     Accepting server(3);

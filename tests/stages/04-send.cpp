@@ -272,13 +272,15 @@ public:
         if (send_.start(socket_, buffers).how != Start::pending)
             fail(Symptom::other, "a pending send", "another start");
     }
-    // Hands the next packet to the operation, as if only so many bytes had been sent.
-    void complete_short(DWORD bytes) {
+    // Hands the next packet to the operation, as if only so many bytes had been sent. Returns how many really were.
+    DWORD complete_short(DWORD bytes) {
         Packet packet = next_packet();
         if (packet.operation == nullptr) fail(Symptom::other, "a packet for the send", "none");
+        const DWORD really = packet.bytes;
         packet.bytes = std::min(packet.bytes, bytes);
         packet.operation->dispatch(packet);
         did("told the operation that " + std::to_string(packet.bytes) + " bytes were sent");
+        return really;
     }
     void sent(DWORD bytes, DWORD error) noexcept override {
         ++ends;
@@ -309,7 +311,21 @@ public:
     Client client;  // the other end
 };
 
+TEST_F(Stage04Send, SeveralBuffersGoInOneCall) {
+    NEEDS_THE_HEADERS();
+    promise("several buffers are gathered into one WSASend, and so complete with one packet");
+    likely("dwBufferCount is 1: the other buffers then need a call each, or are never sent");
+    ShortSends sender;
+    sender.start({"abc", "defg", "hi"});
+    const DWORD bytes = sender.complete_short(100);
+    expect(bytes == 9, "one packet of 9 bytes", "a packet of " + std::to_string(bytes));
+    sender.client.expect("abcdefghi");
+    expect(sender.ends == 1 && sender.total == 9, "one call of sent(9, 0)",
+           std::to_string(sender.ends) + " calls, the last with " + std::to_string(sender.total) + " bytes");
+}
+
 TEST_F(Stage04Send, AShortSendIsContinued) {
+    NEEDS_THE_HEADERS();
     promise("when a send completes short, the rest is sent, and the handler hears once, of the whole");
     likely("the packet's byte count is not compared with what was asked for: the tail is never sent");
     ShortSends sender;
@@ -326,6 +342,7 @@ TEST_F(Stage04Send, AShortSendIsContinued) {
 }
 
 TEST_F(Stage04Send, AShortSendIsContinuedInTheRightBuffer) {
+    NEEDS_THE_HEADERS();
     promise("a gathered send that completes short goes on in the buffer, and at the byte, where it stopped");
     likely("all buffers start again, or only the first one's pointer is moved");
     ShortSends sender;

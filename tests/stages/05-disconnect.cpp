@@ -177,6 +177,7 @@ TEST_F(Stage05Disconnect, AbortResetsTheConnection) {
     for (int i = 0; i < 10; ++i) {
         Client client(program.address());
         expect_echo(client, "hello\n");
+        client.watch();
         client.send("abort\n");
         const std::string bytes = client.expect_end(End::reset);
         expect(std::string("abort\n").starts_with(bytes), "at most the echo of the line", shown(bytes));

@@ -468,20 +468,21 @@ TEST_F(Stage06FullServer, AfterTheClientsEndItGetsTheRestThenTheServersEnd) {
     promise("a client that has finished sending still gets all its bytes, then FIN");
     likely("0 bytes is taken for an abort: send what is queued, then shutdown(SD_SEND)");
     for (const Arguments& mode : skipping_and_not) {
-        Program program(with(mode));
+        Program program(with(mode + Arguments{"--send-queue", "67108864"}));
+        const std::string message = numbered_bytes(24 * mebibyte);
+        std::string came;
         {
-            Client client(program.address());
-            const std::string message = numbered_bytes(2 * mebibyte);
-            client.send(message.substr(0, 1000));
-            // Most of it is still on its way when the end is sent.
-            const std::string came = client.exchange(message.substr(1000), 1000);
+            Client client(program.address(), {.receive_buffer = 8192});
+            client.send(message);  // reads nothing meanwhile, so most of it is queued when the end comes
             client.finish_sending();
-            const std::string rest = came + client.expect_end(End::finished);
-            if (rest != message)
-                fail(Symptom::wrong_bytes, "all that was sent before the end", difference(message, rest));
+            came = client.expect_end(End::finished);
             program.expect_line("finished " + client.address() + ": the client closed first");
         }
-        stop(program);
+        const std::string last = stop(program);
+        if (came != message) {
+            fail(Symptom::wrong_bytes, "the 24 MiB that were sent before the end",
+                 difference(message, came) + "; `" + last + "`");
+        }
     }
 }
 
@@ -941,6 +942,23 @@ TEST_F(Stage06FullServer, StopWaitsNoLongerThanTheDeadline) {
     }
 }
 
+TEST_F(Stage06FullServer, StopWaitsNoLongerForAClientThatHasFinishedAndDoesNotRead) {
+    promise(
+        "at the stop a client that has sent its end and takes nothing has --drain seconds too, and is then dropped");
+    likely("only connections that were open at the stop get a deadline: this one had begun to end by itself");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(with(mode + Arguments{"--send-queue", "67108864", "--drain", "1", "--stats", "1"}));
+        Client client = join(program, {.receive_buffer = 8192});
+        const std::size_t size = 24 * mebibyte;
+        client.send(std::string(size, 'x'));
+        client.finish_sending();
+        program.expect_line_like("statistics: .*, " + std::to_string(size) + " bytes received, .*");
+        program.close_stdin();
+        program.expect_line("dropped " + client.address() + ": no end from the client within 1 s");
+        last_statistics(program);
+    }
+}
+
 TEST_F(Stage06FullServer, StopWhileClientsComeAndGo) {
     promise("a stop in the middle of connects, echoes and resets loses no operation");
     likely("an operation is started after the list of connections was gone through, or counted after its completion");
@@ -979,7 +997,6 @@ TEST_F(Stage06FullServer, StopWhileClientsComeAndGo) {
         while (served < 200 && std::chrono::steady_clock::now() < deadline)
             ::Sleep(1);
         const unsigned before_the_stop = served;
-        std::string problem;
         try {
             stop(program);
         } catch (...) {  // already told; the threads must go before the test does

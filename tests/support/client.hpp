@@ -1,8 +1,9 @@
 // A TCP client with a deadline on every wait; a wait in vain fails the test.
 //
-// From its first receive, or from watch(), it always keeps several overlapped receives pending: Wine 8.0 shows a reset
-// that arrives while none is pending as a clean end, so only this tells the two apart everywhere.
-// Threads: one at a time.
+// To tell RST from FIN, call watch() before whatever makes the server reset: it keeps several overlapped receives
+// pending, and Wine 8.0 shows a reset that arrives while none is as a clean end. Otherwise there is one at a time:
+// where Wine 8.0 has others pending, one that is posted in the middle of a stream may overtake them. Threads: one at a
+// time.
 #pragma once
 
 #include "tests/support/failure.hpp"
@@ -48,7 +49,8 @@ public:
     void expect(std::string_view bytes, Where where = Where::current());     // exactly these come next
     // Sends `bytes` and receives `count` bytes at the same time, as the two may wait for each other.
     std::string exchange(std::string_view bytes, std::size_t count, Where where = Where::current());
-    // Receives until the server ends the connection in this way; returns the bytes that came before.
+    // Receives until the server ends the connection in this way; returns the bytes that came before. For a reset:
+    // watch().
     std::string expect_end(End end, Where where = Where::current());
     std::string expect_any_end(End* seen = nullptr, Where where = Where::current());
 

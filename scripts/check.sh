@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Runs the tests of a stage on your code.
+#   check.sh 03               builds mine/03-recv in place of the original
+#   check.sh 03 --upward      and every later stage on it too, the full server as well
+#   check.sh 03 PROGRAM.exe   takes any program that keeps the promises of the stage
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+number=${1:-none}
+stage=$(ls -d "$number"-*/ 2>/dev/null) || {
+    sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+}
+stage=${stage%/}
+what=${2:-}
+
+scripts/setup-linux.sh
+if [[ -n $what && $what != --upward ]]; then
+    [[ -f $what ]] || {
+        echo "There is no program $what." >&2
+        exit 1
+    }
+    scripts/build-linux.sh "stage-$number-tests"
+    cmake/run-under-wine.sh
+    # Z: is Linux' / under Wine.
+    IOCP_STAGE_PROGRAM=Z:$(realpath -- "$what") exec ctest --preset linux-wine -L "stage-$number" -LE native
+fi
+
+mine=$(realpath -m -- "${MINE:-mine}/$stage")
+[[ -d $mine ]] || {
+    echo "There is no $mine yet: scripts/start.sh $number makes it." >&2
+    exit 1
+}
+# Built apart, with only this stage yours, whatever else lies beside it.
+build=build/mine/$stage
+view=$PWD/$build-view
+rm -rf "$view"
+mkdir -p "$view"
+ln -s "$mine" "$view/"
+targets=("stage-$number-tests")
+labels=stage-$number
+if [[ $what == --upward ]]; then
+    for later in 0[1-6]-*/; do
+        later=${later%%-*}
+        [[ $later > $number ]] || continue
+        targets+=("stage-$later-tests")
+        labels+="|stage-$later"
+    done
+fi
+cmake --preset linux-wine -B "$build" -D IOCP_MINE="$view" >/dev/null
+cmake --build "$build" --target "${targets[@]}"
+cmake/run-under-wine.sh
+exec ctest --test-dir "$build" --output-on-failure -j 2 -L "$labels" -LE native

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Keeps the notes true to the code and the tests.
+
+notes.py refresh    cuts the excerpts in notes/*.md from the sources again
+notes.py excerpts   fails where an excerpt is not what the source says now
+notes.py claims     fails on a tag without a test case, a case without a tag, and a tag in two places
+notes.py links      fails on a link to what does not exist, and on the name of a stage test that does not exist
+"""
+import collections
+import pathlib
+import re
+import sys
+import textwrap
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NOTES = sorted((ROOT / "notes").glob("*.md"))
+# <!-- excerpt: FILE REGION -->, and the block of code behind it
+EXCERPT = re.compile(r"(<!-- excerpt: (\S+) (\S+) -->\n```\w*\n)(.*?)(^```$)", re.M | re.S)
+TAG = re.compile(r"\[([a-z0-9]+\.\d+)\]\(\.\./tests/claims/([\w-]+)\.cpp\)")
+CASE = re.compile(r'TEST_CASE\(\s*"([a-z0-9]+\.\d+) ')
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+
+
+def region(file, name):
+    """The lines between `//[ name` and its `//]`, without the marks inside, and without the indentation."""
+    depth, lines = 0, []
+    for line in (ROOT / file).read_text().splitlines():
+        mark = line.strip()
+        if mark == f"//[ {name}" or (depth and mark.startswith("//[ ")):
+            depth += 1
+        elif depth and mark == "//]":
+            depth -= 1
+            if not depth:
+                return textwrap.dedent("\n".join(lines)) + "\n"
+        elif depth and not mark.startswith("//? "):  # those are start.sh's
+            lines.append(line)
+    return None
+
+
+def place(note, text, match):
+    return f"{note.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}"
+
+
+def excerpts(refresh):
+    for note in NOTES:
+        text = note.read_text()
+
+        def cut(match):
+            head, file, name, old, tail = match.groups()
+            new = region(file, name) if (ROOT / file).is_file() else None
+            if new is None:
+                fault(f"{place(note, text, match)}: there is no region {name} in {file}")
+                return match[0]
+            if new.count("\n") > 25:
+                fault(f"{place(note, text, match)}: {file} {name} is longer than 25 lines")
+            if new != old and not refresh:
+                fault(f"{place(note, text, match)}: {file} {name} has changed; run scripts/notes.py refresh")
+            return head + new + tail
+
+        new_text = EXCERPT.sub(cut, text)
+        if text.count("<!-- excerpt:") != len(EXCERPT.findall(text)):
+            fault(f"{note.relative_to(ROOT)}: an excerpt comment without a block of code right behind it")
+        if refresh and new_text != text:
+            note.write_text(new_text)
+
+
+def claims():
+    tags, cases = collections.defaultdict(list), collections.defaultdict(list)
+    for note in NOTES:
+        text = note.read_text()
+        for match in TAG.finditer(text):
+            tags[match[1]].append(place(note, text, match))
+            if match[2] != note.stem:
+                fault(f"{place(note, text, match)}: {match[1]} must link to tests/claims/{note.stem}.cpp")
+    for file in sorted((ROOT / "tests/claims").glob("*.cpp")):
+        text = file.read_text()
+        for match in CASE.finditer(text):
+            cases[match[1]].append(place(file, text, match))
+        if text.count("TEST_CASE(") != len(CASE.findall(text)):
+            fault(f"{file.relative_to(ROOT)}: a case without a tag")
+    for tag in sorted(tags.keys() | cases.keys()):
+        for what, places in (("in a note", tags[tag]), ("as a test case", cases[tag])):
+            if len(places) != 1:
+                fault(f"{tag} stands {len(places)} times {what}: {', '.join(places)}")
+    print(f"{len(tags)} claims")
+
+
+def slug(heading):
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def links():
+    def anchors(file):
+        return {slug(h.replace("`", "")) for h in re.findall(r"^#+ (.*)$", FENCE.sub("", file.read_text()), re.M)}
+
+    tests = set()
+    for file in (ROOT / "tests").glob("*/*.cpp"):
+        tests |= {f"{a}.{b}" for a, b in re.findall(r"TEST(?:_F)?\((\w+),\s*(\w+)\)", file.read_text())}
+    contract = (ROOT / "tests/support/contract.hpp").read_text()
+    suites = {test.split(".")[0] for test in tests}
+    tests |= {f"{suite}.{name}" for name in re.findall(r"TEST_F\(Suite, (\w+)\)", contract) for suite in suites}
+    for note in [ROOT / "README.md", *NOTES]:
+        text = note.read_text()
+        for match in LINK.finditer(text):
+            target, _, anchor = match[1].partition("#")
+            if re.match(r"https?:", target):
+                continue
+            file = note.parent / target if target else note
+            if not file.exists():
+                fault(f"{place(note, text, match)}: {match[1]} leads nowhere")
+            elif anchor and anchor not in anchors(file):
+                fault(f"{place(note, text, match)}: {target or 'this page'} has no heading #{anchor}")
+        for match in re.finditer(r"\b((?:Stage0\d\w+|NativeClients)\.[A-Z]\w+)", text):
+            if match[1] not in tests:
+                fault(f"{place(note, text, match)}: there is no test {match[1]}")
+
+
+faults = []
+fault = faults.append
+
+if __name__ == "__main__":
+    commands = {"refresh": lambda: excerpts(True), "excerpts": lambda: excerpts(False), "claims": claims, "links": links}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]]()
+    for found in faults:
+        print(found)
+    sys.exit(1 if faults else 0)

@@ -1,0 +1,258 @@
+// The claims of notes/05-disconnect.md about CancelIoEx, closesocket and DisconnectEx.
+#include "tests/claims/peer.hpp"
+
+#include <array>
+#include <thread>
+
+using namespace claims;
+
+namespace {
+
+// One connection whose server end reports to a port.
+struct Connection {
+    Port port;
+    Pair ends = connected_pair();
+    Socket& server = ends.server;
+    Socket& client = ends.client;
+
+    Connection() { port.associate(server); }
+};
+
+// A receive that is pending on the server's end.
+struct PendingReceive : Operation {
+    explicit PendingReceive(const Socket& socket) { REQUIRE(receive(socket, buffer, sizeof buffer) == WSA_IO_PENDING); }
+    char buffer[16] = {};
+};
+
+BOOL disconnect_ex(const Socket& socket, OVERLAPPED* overlapped, DWORD flags) {
+    return extension<LPFN_DISCONNECTEX>(socket, WSAID_DISCONNECTEX)(socket, overlapped, flags, 0);
+}
+
+}  // namespace
+
+TEST_CASE("05.1 CancelIoEx without an OVERLAPPED ends every operation of the socket: each one's packet comes") {
+    Connection connection;
+    PendingReceive first(connection.server);
+    PendingReceive second(connection.server);
+    CHECK(::CancelIoEx(connection.server.handle(), nullptr));
+    const Packet packets[] = {connection.port.get_packet(), connection.port.get_packet()};
+    for (const Packet& packet : packets) {
+        CHECK_FALSE(packet.returned_true);
+        CHECK(packet.error == ERROR_OPERATION_ABORTED);
+        CHECK((packet.overlapped == &first || packet.overlapped == &second));
+    }
+    CHECK(packets[0].overlapped != packets[1].overlapped);
+    CHECK(first.result(connection.server) == WSA_OPERATION_ABORTED);
+}
+
+TEST_CASE("05.2 CancelIoEx with an OVERLAPPED ends that operation and leaves the others pending") {
+    Connection connection;
+    PendingReceive first(connection.server);
+    PendingReceive second(connection.server);
+    CHECK(::CancelIoEx(connection.server.handle(), &first));
+    const Packet cancelled = connection.port.get_packet();
+    CHECK(cancelled.overlapped == &first);
+    CHECK(cancelled.error == ERROR_OPERATION_ABORTED);
+    send_text(connection.client, "hello");
+    const Packet received = connection.port.get_packet();
+    CHECK(received.overlapped == &second);
+    CHECK(received.bytes == 5);
+}
+
+TEST_CASE("05.3 CancelIo ends only what its own thread has started, CancelIoEx what any thread has") {
+    Connection connection;
+    PendingReceive receive(connection.server);
+    std::thread([&] { (void)::CancelIo(connection.server.handle()); }).join();
+    CHECK(connection.port.is_empty());
+    std::thread([&] { (void)::CancelIoEx(connection.server.handle(), nullptr); }).join();
+    CHECK(connection.port.get_packet().error == ERROR_OPERATION_ABORTED);
+}
+
+TEST_CASE("05.4 CancelIoEx that finds nothing fails with ERROR_NOT_FOUND; on Wine 8.0 it returns TRUE") {
+    Connection connection;
+    const BOOL cancelled = ::CancelIoEx(connection.server.handle(), nullptr);
+    const DWORD error = ::GetLastError();
+    if (wine_version() == 8) {
+        CHECK(cancelled);
+    } else {
+        CHECK_FALSE(cancelled);
+        CHECK(error == ERROR_NOT_FOUND);
+    }
+    CHECK(connection.port.is_empty());
+}
+
+TEST_CASE("05.5 CancelIoEx comes too late for an operation that has completed: its packet stays as it was") {
+    Connection connection;
+    Operation receive;
+    char buffer[16] = {};
+    send_text(connection.client, "hello");
+    wait_until_readable(connection.server, 5);
+    REQUIRE(receive.receive(connection.server, buffer, sizeof buffer) == 0);  // its packet is queued
+    (void)::CancelIoEx(connection.server.handle(), nullptr);
+    const Packet packet = connection.port.get_packet();
+    CHECK(packet.returned_true);
+    CHECK(packet.bytes == 5);
+    CHECK(connection.port.is_empty());
+}
+
+TEST_CASE("05.6 After a cancelled receive the socket is as good as before: it receives and sends") {
+    Connection connection;
+    PendingReceive cancelled(connection.server);
+    REQUIRE(::CancelIoEx(connection.server.handle(), nullptr));
+    REQUIRE(connection.port.get_packet().error == ERROR_OPERATION_ABORTED);
+    PendingReceive again(connection.server);
+    send_text(connection.client, "hello");
+    CHECK(connection.port.get_packet().bytes == 5);
+    Operation send;
+    CHECK(send.send(connection.server, "world", 5) == 0);
+    CHECK(connection.port.get_packet().returned_true);
+    CHECK(receive_text(connection.client, 5) == "world");
+}
+
+TEST_CASE("05.7 A cancelled send has sent a part or nothing: the peer cannot be told how much it lacks") {
+    Connection connection;
+    const StuckSend send(connection.port, connection.server);
+    CHECK(::CancelIoEx(connection.server.handle(), nullptr));
+    const Packet packet = connection.port.get_packet();
+    CHECK(packet.overlapped == &send.operation);
+    CHECK_FALSE(packet.returned_true);
+    connection.server.close();
+    CHECK(drain(connection.client).bytes < send.total());
+}
+
+TEST_CASE("05.8 DisconnectEx on a socket that is not connected fails at once, and no packet comes") {
+    Port port;
+    const Socket unconnected = tcp_socket();
+    port.associate(unconnected);
+    Operation disconnect;
+    CHECK_FALSE(disconnect_ex(unconnected, &disconnect, 0));
+    CHECK(::WSAGetLastError() == WSAENOTCONN);
+    CHECK(port.is_empty());
+}
+
+TEST_CASE("05.9 DisconnectEx with flags 0 is our FIN with a packet: it pends, succeeds, and receiving goes on") {
+    Connection connection;
+    PendingReceive receive(connection.server);
+    Operation disconnect;
+    CHECK_FALSE(disconnect_ex(connection.server, &disconnect, 0));
+    CHECK(::WSAGetLastError() == WSA_IO_PENDING);
+    const Packet packet = connection.port.get_packet();
+    CHECK(packet.returned_true);
+    CHECK(packet.overlapped == &disconnect);
+    CHECK(receive_text(connection.client, 1).empty());  // the peer sees the end
+    Operation send;
+    CHECK(send.send(connection.server, "late", 4) == WSAESHUTDOWN);
+    send_text(connection.client, "still here");
+    CHECK(connection.port.get_packet().bytes == 10);
+}
+
+TEST_CASE("05.10 DisconnectEx with TF_REUSE_SOCKET makes a socket fit for AcceptEx; under Wine it cannot send then") {
+    Port port;
+    const Socket listener = listening_socket();
+    port.associate(listener);
+    const auto accept_ex = extension<LPFN_ACCEPTEX>(listener, WSAID_ACCEPTEX);
+    constexpr DWORD size = sizeof(sockaddr_storage) + 16;
+    std::array<char, 2 * size> addresses;
+    Operation accept;
+    const Socket socket = tcp_socket();
+    port.associate(socket);
+    const auto accept_client = [&] {
+        DWORD bytes = 0;
+        accept.Internal = 0;
+        const BOOL accepted = accept_ex(listener, socket, addresses.data(), 0, size, size, &bytes, &accept);
+        if (!accepted) REQUIRE(::WSAGetLastError() == WSA_IO_PENDING);
+        Socket client = connected_to(listener);
+        REQUIRE(port.get_packet().returned_true);
+        const SOCKET from = listener;
+        REQUIRE(::setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, reinterpret_cast<const char*>(&from),
+                             sizeof from) == 0);
+        return client;
+    };
+
+    Socket first = accept_client();
+    first.close();  // the client closes first: the side that does keeps the connection in TIME_WAIT
+    Operation receive;
+    char buffer[16];
+    const int error = receive.receive(socket, buffer, sizeof buffer);
+    REQUIRE((error == 0 || error == WSA_IO_PENDING));
+    REQUIRE(port.get_packet().bytes == 0);
+    Operation disconnect;
+    REQUIRE_FALSE(disconnect_ex(socket, &disconnect, TF_REUSE_SOCKET));
+    REQUIRE(::WSAGetLastError() == WSA_IO_PENDING);
+    REQUIRE(port.get_packet().returned_true);
+
+    const Socket second = accept_client();
+    Operation send;
+    const int sent = send.send(socket, "hello", 5);
+    if (on_wine()) {
+        CHECK(sent == WSAESHUTDOWN);
+        return;
+    }
+    CHECK(sent == 0);
+    CHECK(port.get_packet().overlapped == &send);
+    CHECK(receive_text(second, 5) == "hello");
+}
+
+TEST_CASE("05.11 closesocket with a receive pending fails it and resets the peer; under Wine the peer sees FIN") {
+    Connection connection;
+    PendingReceive receive(connection.server);
+    Port client_port;
+    client_port.associate(connection.client);
+    PendingReceive peer(connection.client);  // only so can Wine 8.0 tell a reset from an end
+    connection.server.close();
+    const Packet packet = connection.port.get_packet();
+    const Packet seen = client_port.get_packet();
+    CHECK_FALSE(packet.returned_true);
+    CHECK(packet.overlapped == &receive);
+    if (on_wine()) {
+        CHECK(packet.error == 676);  // STATUS_HANDLES_CLOSED, which has no name of Win32's own
+        CHECK(seen.returned_true);
+        CHECK(seen.bytes == 0);
+    } else {
+        CHECK(packet.error == ERROR_CONNECTION_ABORTED);
+        CHECK_FALSE(seen.returned_true);
+    }
+}
+
+TEST_CASE("05.12 closesocket with a send pending ends the send on Windows; under Wine the send goes on by itself") {
+    Connection connection;
+    StuckSend send(connection.port, connection.server);
+    connection.server.close();
+    if (!on_wine()) {
+        const Packet packet = connection.port.get_packet();
+        CHECK_FALSE(packet.returned_true);
+        CHECK(packet.overlapped == &send.operation);
+        return;
+    }
+    CHECK(connection.port.is_empty());  // and would be for as long as the peer does not read
+    (void)drain(connection.client);
+    const Packet packet = connection.port.get_packet();
+    CHECK(packet.overlapped == &send.operation);
+    CHECK_FALSE(packet.returned_true);
+}
+
+TEST_CASE("05.13 closesocket after linger {1, 0} sends a reset") {
+    Connection connection;
+    PendingReceive receive(connection.server);
+    const linger at_once{1, 0};
+    REQUIRE(::setsockopt(connection.client, SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&at_once),
+                         sizeof at_once) == 0);
+    connection.client.close();
+    const Packet packet = connection.port.get_packet();
+    CHECK(packet.error == ERROR_NETNAME_DELETED);
+    CHECK(receive.result(connection.server) == WSAECONNRESET);
+}
+
+TEST_CASE("05.14 DisconnectEx on a socket that skips packets on success: a packet on Windows, none under Wine") {
+    Connection connection;
+    REQUIRE(::SetFileCompletionNotificationModes(connection.server.handle(), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));
+    Operation disconnect;
+    CHECK_FALSE(disconnect_ex(connection.server, &disconnect, 0));
+    CHECK(::WSAGetLastError() == WSA_IO_PENDING);
+    CHECK(receive_text(connection.client, 1).empty());  // the FIN is there, so Wine has nothing left to do
+    if (on_wine()) {
+        CHECK(connection.port.is_empty());
+    } else {
+        CHECK(connection.port.get_packet().overlapped == &disconnect);
+    }
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Proves, for every stage, what notes/write-it-yourself.md promises: the skeleton compiles and fails the stage's tests,
+# and the original passes them through both doors. After scripts/test.sh; takes some minutes.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+for stage in 0[1-6]-*/; do
+    stage=${stage%/}
+    number=${stage%%-*}
+
+    # Short deadlines: most of these tests wait for what a skeleton never does.
+    MINE=$work/skeleton scripts/start.sh "$number" >/dev/null
+    MINE=$work/skeleton IOCP_TEST_SECONDS=1 scripts/check.sh "$number" >"$work/log" 2>&1 && {
+        echo "stage $number: the skeleton passes every test" >&2
+        exit 1
+    }
+    grep -q 'tests passed' "$work/log" || {
+        cat "$work/log" >&2
+        echo "stage $number: the skeleton does not build" >&2
+        exit 1
+    }
+    echo "stage $number: the skeleton fails $(grep -c '(Failed)' "$work/log") tests, among them"
+    grep -o 'Stage0[^ ]* (Failed)' "$work/log" | sed -n '1,3s/ (Failed)//p' | sed 's/^/  /'
+
+    mkdir -p "$work/original"
+    cp -r "$stage" "$work/original/"
+    MINE=$work/original scripts/check.sh "$number" >"$work/log" 2>&1 || {
+        cat "$work/log" >&2
+        exit 1
+    }
+    scripts/check.sh "$number" "build/linux-wine/$stage/$stage.exe" >"$work/log" 2>&1 || {
+        cat "$work/log" >&2
+        exit 1
+    }
+    echo "stage $number: the original passes through both doors"
+done
