@@ -5,20 +5,6 @@
 
 using namespace claims;
 
-namespace {
-
-// One connection whose server end reports to a port.
-struct Connection {
-    Port port;
-    Pair ends = connected_pair();
-    Socket& server = ends.server;
-    Socket& client = ends.client;
-
-    Connection() { port.associate(server); }
-};
-
-}  // namespace
-
 TEST_CASE("03.1 A receive that finds bytes waiting returns 0, and its packet comes all the same") {
     Connection connection;
     Operation operation;

@@ -5,20 +5,6 @@
 
 using namespace claims;
 
-namespace {
-
-// One connection whose server end reports to a port.
-struct Connection {
-    Port port;
-    Pair ends = connected_pair();
-    Socket& server = ends.server;
-    Socket& client = ends.client;
-
-    Connection() { port.associate(server); }
-};
-
-}  // namespace
-
 TEST_CASE("04.1 A small send returns 0 at once, and its packet with the whole count comes all the same") {
     Connection connection;
     Operation operation;

@@ -8,22 +8,6 @@ using namespace claims;
 
 namespace {
 
-// One connection whose server end reports to a port.
-struct Connection {
-    Port port;
-    Pair ends = connected_pair();
-    Socket& server = ends.server;
-    Socket& client = ends.client;
-
-    Connection() { port.associate(server); }
-};
-
-// A receive that is pending on the server's end.
-struct PendingReceive : Operation {
-    explicit PendingReceive(const Socket& socket) { REQUIRE(receive(socket, buffer, sizeof buffer) == WSA_IO_PENDING); }
-    char buffer[16] = {};
-};
-
 BOOL disconnect_ex(const Socket& socket, OVERLAPPED* overlapped, DWORD flags) {
     return extension<LPFN_DISCONNECTEX>(socket, WSAID_DISCONNECTEX)(socket, overlapped, flags, 0);
 }

@@ -7,29 +7,17 @@ using namespace claims;
 
 namespace {
 
-// One connection, each end with a port of its own.
-struct Connection {
-    Port port;
+// Both ends report, each to a port of its own.
+struct TwoPorts : Connection {
     Port client_port;
-    Pair ends = connected_pair();
-    Socket& server = ends.server;
-    Socket& client = ends.client;
 
-    Connection() {
-        port.associate(server);
-        client_port.associate(client);
-    }
-};
-
-struct PendingReceive : Operation {
-    explicit PendingReceive(const Socket& socket) { REQUIRE(receive(socket, buffer, sizeof buffer) == WSA_IO_PENDING); }
-    char buffer[16] = {};
+    TwoPorts() { client_port.associate(client); }
 };
 
 }  // namespace
 
 TEST_CASE("he.1 The peer's FIN comes behind all its bytes: they are received first, then zero bytes") {
-    Connection connection;
+    TwoPorts connection;
     send_text(connection.client, "hello");
     REQUIRE(::shutdown(connection.client, SD_SEND) == 0);
     std::string all;
@@ -47,7 +35,7 @@ TEST_CASE("he.1 The peer's FIN comes behind all its bytes: they are received fir
 }
 
 TEST_CASE("he.2 The peer's FIN ends one direction only: it still receives what we send") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive receive(connection.server);
     REQUIRE(::shutdown(connection.client, SD_SEND) == 0);
     REQUIRE(connection.port.get_packet().bytes == 0);
@@ -58,7 +46,7 @@ TEST_CASE("he.2 The peer's FIN ends one direction only: it still receives what w
 }
 
 TEST_CASE("he.3 A FIN does not tell whether the peer still listens: the first send to one that has closed succeeds") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive receive(connection.server);
     connection.client.close();  // nothing was unread, so this is a FIN
     const Packet packet = connection.port.get_packet();
@@ -70,7 +58,7 @@ TEST_CASE("he.3 A FIN does not tell whether the peer still listens: the first se
 }
 
 TEST_CASE("he.4 What is sent to a peer that has closed is answered by a reset, so a later send fails") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive receive(connection.server);
     connection.client.close();
     REQUIRE(connection.port.get_packet().bytes == 0);
@@ -89,7 +77,7 @@ TEST_CASE("he.4 What is sent to a peer that has closed is answered by a reset, s
 }
 
 TEST_CASE("he.5 A reset fails everything that is pending: each operation gets a packet of its own") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive receive(connection.server);
     StuckSend send(connection.port, connection.server);
     connection.client.reset();
@@ -103,7 +91,7 @@ TEST_CASE("he.5 A reset fails everything that is pending: each operation gets a 
 }
 
 TEST_CASE("he.6 Our own FIN completes none of our receives: they go on until the peer's FIN") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive first(connection.server);
     REQUIRE(::shutdown(connection.server, SD_SEND) == 0);
     CHECK(receive_text(connection.client, 1).empty());  // our FIN is there
@@ -120,7 +108,7 @@ TEST_CASE("he.6 Our own FIN completes none of our receives: they go on until the
 }
 
 TEST_CASE("he.7 When both have finished and nothing is pending, closesocket disturbs the peer in nothing") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive ours(connection.server);
     send_text(connection.client, "hello");
     REQUIRE(::shutdown(connection.client, SD_SEND) == 0);
@@ -144,7 +132,7 @@ TEST_CASE("he.7 When both have finished and nothing is pending, closesocket dist
 }
 
 TEST_CASE("he.8 closesocket with bytes that nobody has received resets the connection") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive peer(connection.client);
     send_text(connection.client, "unheard");
     wait_until_readable(connection.server, 7);
@@ -156,7 +144,7 @@ TEST_CASE("he.8 closesocket with bytes that nobody has received resets the conne
 }
 
 TEST_CASE("he.9 Silence completes nothing, whatever SO_RCVTIMEO says") {
-    Connection connection;
+    TwoPorts connection;
     const DWORD limit = 1;  // ms
     REQUIRE(::setsockopt(connection.server, SOL_SOCKET, SO_RCVTIMEO, reinterpret_cast<const char*>(&limit),
                          sizeof limit) == 0);
@@ -169,7 +157,7 @@ TEST_CASE("he.9 Silence completes nothing, whatever SO_RCVTIMEO says") {
 }
 
 TEST_CASE("he.10 Cancelling is local: the connection stays, and the peer sees nothing of it") {
-    Connection connection;
+    TwoPorts connection;
     PendingReceive receive(connection.server);
     PendingReceive peer(connection.client);
     REQUIRE(::CancelIoEx(connection.server.handle(), nullptr));

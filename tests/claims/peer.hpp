@@ -11,6 +11,22 @@
 
 namespace claims {
 
+// One connection whose server end reports to a port.
+struct Connection {
+    Port port;
+    Pair ends = connected_pair();
+    Socket& server = ends.server;
+    Socket& client = ends.client;
+
+    Connection() { port.associate(server); }
+};
+
+// A receive that is pending.
+struct PendingReceive : Operation {
+    explicit PendingReceive(const Socket& socket) { REQUIRE(receive(socket, buffer, sizeof buffer) == WSA_IO_PENDING); }
+    char buffer[16] = {};
+};
+
 // What a blocking receive of the other end saw.
 struct Seen {
     int bytes = 0;
