@@ -22,7 +22,7 @@ public:
     void cancel() { ::CancelIoEx(reinterpret_cast<HANDLE>(socket_.get()), nullptr); }
 
     //[ received
-    //? print what came; receive again, or end
+    //? print what came (the words are in the note, "Run it"); receive again, or end
     void received(DWORD bytes, DWORD error) noexcept override {
         total_ += bytes;
         if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");

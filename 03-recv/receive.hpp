@@ -27,7 +27,7 @@ public:
     // another worker, so touch nothing of the connection after it. failed: it will not be.
     // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv
     //[ start
-    //? call WSARecv, and tell its three outcomes apart => return failed(ERROR_CALL_NOT_IMPLEMENTED);
+    //? call WSARecv, and tell its three outcomes apart => begin(); return failed(ERROR_CALL_NOT_IMPLEMENTED);
     Started start(const Socket& socket, std::span<char> buffer) {
         begin();
         socket_ = socket.get();
@@ -45,7 +45,7 @@ public:
     //]
 
     //[ complete
-    //? tell the handler how many bytes, or which error
+    //? tell the handler how many bytes, or which error: socket_error(socket_) knows it
     void complete(const Packet& packet) noexcept override {
         handler_.received(packet.bytes, packet.succeeded ? 0 : socket_error(socket_));
     }

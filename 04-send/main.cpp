@@ -29,7 +29,7 @@ public:
     void cancel() { ::CancelIoEx(reinterpret_cast<HANDLE>(socket_.get()), nullptr); }
 
     //[ received
-    //? send it back; answer the client's FIN; or end
+    //? send it back; answer the client's FIN; or end (the words are in the note, "Run it")
     void received(DWORD bytes, DWORD error) noexcept override {
         total_received_ += bytes;
         if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");

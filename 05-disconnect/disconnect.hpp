@@ -62,7 +62,7 @@ public:
 
     DisconnectOperation(CompletionPort& port, Handler& handler) : Operation(port), handler_(handler) {}
 
-    //? call DisconnectEx, and tell its three outcomes apart => return failed(ERROR_CALL_NOT_IMPLEMENTED);
+    //? call DisconnectEx, and tell its three outcomes apart => begin(); return failed(ERROR_CALL_NOT_IMPLEMENTED);
     Started start(const Socket& socket, LPFN_DISCONNECTEX disconnect_ex, DWORD flags) {
         begin();
         socket_ = socket.get();

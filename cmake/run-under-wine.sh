@@ -7,8 +7,9 @@ trap 'exit 130' INT # without it, bash drops a Ctrl+C that comes while it waits 
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 export WINEPREFIX=$root/build/wine-prefix WINEDEBUG=-all
-# No window, and no offer to install Mono or Gecko when the prefix is made.
-export WINEDLLOVERRIDES="mscoree,mshtml=d;winemenubuilder.exe=d"
+# No window, no offer to install Mono or Gecko when the prefix is made, and no debugger that prints pages into the output
+# of a program that crashes: its exit code tells.
+export WINEDLLOVERRIDES="mscoree,mshtml=d;winemenubuilder.exe=d;winedbg.exe=d"
 unset DISPLAY WAYLAND_DISPLAY
 
 find_command() { # the first that exists
@@ -35,7 +36,7 @@ mkdir -p "$WINEPREFIX"
     # and no script has to know whether it is the last. Where a server runs already, this fails. Wine's services are
     # children of the first program and keep its output open, so the first one is started here, with none.
     if "$wineserver" -p10 9>&- 2>/dev/null; then
-        "$wine" wineboot 9>&- 2>/dev/null
+        "$wine" wineboot 9>&- 2>/dev/null || true # if Wine cannot start at all, the program itself says why, below
     fi
 ) 9>"$WINEPREFIX.lock" >/dev/null </dev/null
 

@@ -8,6 +8,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 number=${1:-none}
 stage=$(ls -d "$number"-*/ 2>/dev/null) || {
+    echo "There is no stage '$number': two digits, please, 01 to 06." >&2
     sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
@@ -31,12 +32,15 @@ mine=$(realpath -m -- "${MINE:-mine}/$stage")
     echo "There is no $mine yet: scripts/start.sh $number makes it." >&2
     exit 1
 }
-# Built apart, with only this stage yours, whatever else lies beside it.
+# Built apart, with only this stage yours, whatever else lies beside it. Copied where it differs, and not linked: ninja
+# goes by the time of a file, so it would not see that an older one has come in its place.
 build=build/mine/$stage
 view=$PWD/$build-view
-rm -rf "$view"
-mkdir -p "$view"
-ln -s "$mine" "$view/"
+mkdir -p "$view/$stage"
+for file in "$mine"/*; do
+    cmp -s "$file" "$view/$stage/${file##*/}" || cp "$file" "$view/$stage/"
+done
+[[ -e $build/build.ninja ]] || echo "The first run builds the tests too: that takes a minute or two."
 targets=("stage-$number-tests")
 labels=stage-$number
 if [[ $what == --upward ]]; then
@@ -50,4 +54,7 @@ fi
 cmake --preset linux-wine -B "$build" -D IOCP_MINE="$view" >/dev/null
 cmake --build "$build" --target "${targets[@]}"
 cmake/run-under-wine.sh
-exec ctest --test-dir "$build" --output-on-failure -j 2 -L "$labels" -LE native
+ctest --test-dir "$build" --output-on-failure -j 2 -L "$labels" -LE native || {
+    echo "Begin with the test that is nearest to what you wrote; the line Rerun in its text runs it alone."
+    exit 1
+}

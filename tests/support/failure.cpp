@@ -67,6 +67,13 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
     Story& now = story();
     if (const auto own = now.causes.find(symptom); own != now.causes.end()) return {own->second, now.section};
     const auto seen = [&](const char* text) { return saw.find(text) != std::string::npos; };
+    if (seen("ERROR_CALL_NOT_IMPLEMENTED")) {
+        return {"a body is still a TODO: this error is what stands in for it", "Walk-through"};
+    }
+    if (seen("WSA_IO_PENDING (997)")) {
+        return {"997, pending, is how AcceptEx, WSARecv and WSASend normally begin; it was taken for a failure",
+                "The calls"};
+    }
     switch (symptom) {
         case Symptom::not_started:
             return {"the program is not built, or IOCP_STAGE_PROGRAM does not name a program", "Run it"};
@@ -74,20 +81,28 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
             return {"the line is not flushed (stdout to a pipe is buffered), or set-up hangs before listen()",
                     "Run it"};
         case Symptom::ended_early:
+            if (seen("an operation was destroyed while")) {
+                return {
+                    "the connection went away while an operation of its own was pending: two operations overlap, "
+                    "begin() "
+                    "came after the call, or 997 (pending) was taken for a failure",
+                    "What goes wrong"};
+            }
             if (seen("0xC0000005") || seen("0xC0000374")) {
                 return {
                     "memory was freed or moved while an operation was pending: the OVERLAPPED, the buffer or the "
-                    "connection must live until the packet has come",
+                    "connection must live until the packet has come, also when the call returned 0 or said 997",
                     "What goes wrong"};
             }
-            if (seen("exit code 3:") || seen("0x40000015") || seen("0xC0000409")) {
+            if (seen("exit code 3") || seen("0x40000015") || seen("0xC0000409")) {
                 return {
                     "abort(): a checked error (see its stderr) or an exception that left a thread; the completion path "
                     "must not throw",
                     "What goes wrong"};
             }
-            return {"one client's error was taken for the server's own, and ended the loop or the program",
-                    "What goes wrong"};
+            return {
+                "the start failed (its stderr names the call), or one client's error was taken for the server's own",
+                "What goes wrong"};
         case Symptom::no_connection:
             return {
                 "nothing listens any more, or the backlog is full because accepts that completed or failed are not "
@@ -95,8 +110,9 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
                 "What goes wrong"};
         case Symptom::does_not_stop:
             return {
-                "an operation is never cancelled or never completes, or a worker waits for a packet that nobody posts; "
-                "closing the port wakes no one reliably",
+                "an operation is never cancelled or never completes, begin() is missing before a call, or a worker "
+                "waits "
+                "for a packet that nobody posts; closing the port wakes no one reliably",
                 "What goes wrong"};
         case Symptom::wrong_exit_code:
             return {"0 after stdin has ended, 1 for a failed start, 2 for a bad argument, whatever the clients did",
@@ -105,6 +121,12 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
             return {"diagnostics are for stderr: one line that names what failed, and only events are for stdout",
                     "Run it"};
         case Symptom::operations_left:
+            if (seen("stopped: ") && seen(" pending") && seen("1844674407370955")) {
+                return {
+                    "more was completed than posted: begin() is missing, or a start whose packet came was called "
+                    "failed",
+                    "What goes wrong"};
+            }
             return {
                 "a start that failed at once was counted as posted (no packet will come), or a packet was thrown away "
                 "without being counted",

@@ -415,7 +415,7 @@ std::uint64_t Program::stop(Where where) {
     if (code != 0) {
         // An abort or a crash on the way out is a symptom of its own.
         const Symptom symptom = code > 2 ? Symptom::ended_early : Symptom::wrong_exit_code;
-        fail(symptom, "exit code 0 after stdin has ended", exit_code_text(code) + ":", where);
+        fail(symptom, "exit code 0 after stdin has ended", exit_code_text(code), where);
     }
     const auto all = lines();
     const std::string last = all.empty() ? "" : all.back();
