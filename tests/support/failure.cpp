@@ -3,9 +3,11 @@
 #include "tests/support/windows.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 namespace support {
@@ -167,6 +169,35 @@ std::string rerun_command() {
     return on_wine() ? command + " -R '^" + name + "$'" : command + " -R \"^" + name + "$\"";
 }
 
+std::string lines(const std::string& expected, const std::string& saw, const Advice& advice) {
+    return "Promise: " + story().promise + "\nDid: " + steps_told() + "\nExpected: " + expected + "\nSaw: " + saw +
+           "\nLikely cause: " + advice.cause + "\nRead: " + story().note + ", section \"" + advice.section +
+           "\"\nRerun: " + rerun_command();
+}
+
+std::atomic<ULONGLONG> test_began{0};
+
+// Ends a test that waits for ever, before CTest's own limit does: CTest would show none of the lines, and leave the
+// program behind.
+void watch_over_the_test() {
+    test_began = ::GetTickCount64();
+    static const bool watching = [] {
+        std::thread([] {
+            while (::GetTickCount64() - test_began < 100'000)
+                ::Sleep(500);
+            std::string saw = "it waits for something that does not come";
+            for (Witness* witness : story().witnesses)
+                saw += "; " + witness->testimony();
+            const Advice advice = advice_for(Symptom::line_missing, saw);
+            std::printf("%s\n", lines("the test to end within 100 s", saw, advice).c_str());
+            std::fflush(stdout);
+            ::TerminateProcess(::GetCurrentProcess(), 1);  // its job ends the program under test too
+        }).detach();
+        return true;
+    }();
+    (void)watching;
+}
+
 }  // namespace
 
 bool judges_another_program() { return !environment("IOCP_STAGE_PROGRAM").empty(); }
@@ -181,6 +212,7 @@ StageTest::StageTest(const char* note, const char* program) {
     now.section = "What goes wrong";
     now.causes.clear();
     now.steps.clear();
+    watch_over_the_test();
 }
 
 std::string program_path() {
@@ -222,9 +254,7 @@ void remove_witness(Witness* witness) { std::erase(story().witnesses, witness); 
         all += "; " + witness->testimony();
     }
     const Advice advice = advice_for(symptom, all);
-    const std::string text = "Promise: " + story().promise + "\nDid: " + steps_told() + "\nExpected: " + expected +
-                             "\nSaw: " + all + "\nLikely cause: " + advice.cause + "\nRead: " + story().note +
-                             ", section \"" + advice.section + "\"\nRerun: " + rerun_command();
+    const std::string text = lines(expected, all, advice);
     const int line = static_cast<int>(where.line());
     ADD_FAILURE_AT(where.file_name(), line) << text;
     // GoogleTest takes this one as already told, and ends the test.
