@@ -168,8 +168,7 @@ inline DWORD AcceptOperation::start_if_idle() {
 }
 
 //[ start
-//? a socket for the client, then AcceptEx, and its three outcomes => begin(); return
-//failed(ERROR_CALL_NOT_IMPLEMENTED);
+//? a socket for the client, AcceptEx, three outcomes => begin(); return failed(ERROR_CALL_NOT_IMPLEMENTED);
 inline Started AcceptOperation::start() {
     begin();
     socket_ = listener_.handler_.accept_socket(listener_.family_);

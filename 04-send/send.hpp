@@ -57,8 +57,7 @@ public:
 
 private:
     //[ send_rest
-    //? call WSASend for what is left, and tell its three outcomes apart => begin(); return
-    //failed(ERROR_CALL_NOT_IMPLEMENTED);
+    //? call WSASend for what is left; three outcomes => begin(); return failed(ERROR_CALL_NOT_IMPLEMENTED);
     Started send_rest() {
         for (;;) {
             begin();

@@ -112,7 +112,7 @@ public:
     //]
 
     //[ sent
-    //? lost, to be aborted, to be closed, or on with the next receive; release() at the end
+    //? lost, to be aborted, already ending, to be closed, or on with the next receive; release() at the end
     void sent(DWORD, DWORD error) noexcept override {
         if (error != 0) {
             lose(error);

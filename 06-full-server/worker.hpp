@@ -24,7 +24,7 @@ public:
     // never inside the caller: so no stack grows and no connection gets two turns in a row.
     void finished_inline(Operation& operation, DWORD bytes) { ready_.push_back({&operation, 0, bytes, true}); }
 
-    //? packets in batches, and in turn with them what finished inline, with a bound
+    //? be current(); then packets in batches, and in turn with them what finished inline, with a bound
     void run() {
         current() = this;
         unsigned since_dequeue = 0;
@@ -48,7 +48,7 @@ public:
 
 private:
     // https://learn.microsoft.com/windows/win32/fileio/getqueuedcompletionstatusex-func
-    //? call GetQueuedCompletionStatusEx, and dispatch each entry; mind the stop packets
+    //? count the call; GetQueuedCompletionStatusEx; dispatch each entry; mind the stop packets
     void dequeue(DWORD milliseconds) {
         ULONG count = 0;
         add(statistics_.dequeue_calls);
