@@ -6,7 +6,7 @@ set -euo pipefail
 trap 'exit 130' INT # without it, bash drops a Ctrl+C that comes while it waits for a command below
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-export WINEPREFIX=$root/build/wine-prefix WINEDEBUG=-all
+export WINEPREFIX=${IOCP_WINE_PREFIX:-$root/build/wine-prefix} WINEDEBUG=-all
 # No window, no offer to install Mono or Gecko when the prefix is made, and no debugger that prints pages into the output
 # of a program that crashes: its exit code tells.
 export WINEDLLOVERRIDES="mscoree,mshtml=d;winemenubuilder.exe=d;winedbg.exe=d"
@@ -30,7 +30,7 @@ mkdir -p "$WINEPREFIX"
     # lock (9>&-), for it would hold it as long as it lives.
     flock 9
     if [[ ! -e $WINEPREFIX/.update-timestamp ]]; then
-        echo "Preparing Wine in build/wine-prefix, once; this takes 5 to 20 s." >&2
+        echo "Preparing Wine in $WINEPREFIX, once; this takes 5 to 20 s." >&2
     fi
     # -p10: Wine's server outlives its last program by 10 s and then ends by itself, so the next program starts at once
     # and no script has to know whether it is the last. Where a server runs already, this fails. Wine's services are

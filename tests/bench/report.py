@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""report.py FOLDER: makes table.md and the plots from FOLDER/samples.csv.
+
+A ratio is ours divided by a peer's, both of the same round; the table gives the median of a ratio over the rounds, and
+the smallest and largest of them.
+"""
+import collections
+import csv
+import pathlib
+import statistics
+import subprocess
+import sys
+
+PEERS = {"asio": "Asio", "go": "Go", "node": "Node"}
+SERVERS = {"ours": "ours"} | PEERS
+# What is compared: the column, its name, its unit, by what it is divided for the unit, and in which workloads.
+NO_RATE = ("idle", "fairness")
+NO_LATENCY = ("idle", "burst")
+MEASURES = {
+    "rate": ("per_second", "rate", "/s", 1, lambda workload: workload not in NO_RATE),
+    "p99": ("p99_us", "p99", "ms", 1e3, lambda workload: workload not in NO_LATENCY),
+    "noisy": ("noisy_mb_per_second", "what the noisy get", "MB/s", 1, lambda workload: workload == "fairness"),
+    "memory": ("server_bytes", "memory of the server", "KiB a connection", 1024, lambda workload: workload == "idle"),
+    "whole": ("whole_bytes", "and of Wine's server", "KiB a connection", 1024, lambda workload: workload == "idle"),
+}
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+class Samples:
+    def __init__(self, file):
+        self.values = collections.defaultdict(dict)  # (workload, server, column): {round: value}
+        self.workloads, self.rounds, self.errors = [], set(), 0
+        with file.open(newline="") as rows:
+            for row in csv.DictReader(rows):
+                if row["workload"] not in self.workloads:
+                    self.workloads.append(row["workload"])
+                self.rounds.add(row["round"])
+                self.errors += int(row["errors"])
+                for column, text in row.items():
+                    if text and column not in ("round", "workload", "server"):
+                        values = self.values[row["workload"], row["server"], column]
+                        values[row["round"]] = float(text)
+
+    def median(self, workload, server, column):
+        values = self.values.get((workload, server, column))
+        return statistics.median(values.values()) if values else None
+
+    def ratio(self, workload, peer, column):
+        """(median, smallest, largest) of ours / peer's within a round; None where there is nothing to compare."""
+        ours = self.values.get((workload, "ours", column), {})
+        theirs = self.values.get((workload, peer, column), {})
+        ratios = [ours[r] / theirs[r] for r in ours if theirs.get(r, 0) > 0]
+        return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
+
+
+def table(samples):
+    lines = [
+        f"{len(samples.rounds)} rounds, {samples.errors} errors. Medians; in brackets the smallest and largest of the "
+        "rounds.",
+        "",
+        "| workload | measure | " + " | ".join(SERVERS.values()) + " | "
+        + " | ".join(f"ours / {name}" for name in PEERS.values()) + " |",
+        "|---|---|" + "---:|" * (len(SERVERS) + len(PEERS)),
+    ]
+    for workload in samples.workloads:
+        for column, name, unit, divisor, applies in MEASURES.values():
+            if not applies(workload):
+                continue
+            if workload == "large" and column == "per_second":
+                unit, divisor = "MB/s", 1e6 / 65536
+            cells = []
+            for server in SERVERS:
+                median = samples.median(workload, server, column)
+                cells.append("–" if median is None else number(median / divisor))
+            for peer in PEERS:
+                ratio = samples.ratio(workload, peer, column)
+                cells.append("–" if ratio is None else "**{:.2f}** ({:.2f}–{:.2f})".format(*ratio))
+            lines.append(f"| {workload} | {name}, {unit} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Calls of WSARecv, WSASend and GetQueuedCompletionStatusEx for each message that our server sent:",
+        "",
+        "| workload | calls |",
+        "|---|---:|",
+    ]
+    for workload in samples.workloads:
+        calls = samples.median(workload, "ours", "calls_per_message")
+        if calls is not None:
+            lines.append(f"| {workload} | {calls:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_ratios(samples, folder, measure, title):
+    """One point for each workload and peer, with a bar from the smallest to the largest ratio of the rounds."""
+    column, _, _, _, applies = MEASURES[measure]
+    workloads = [workload for workload in samples.workloads if applies(workload)]
+    blocks = []
+    for shift, peer in zip((-0.2, 0, 0.2), PEERS):
+        ratios = ((at, samples.ratio(workload, peer, column)) for at, workload in enumerate(workloads))
+        blocks.append("\n".join("{} {} {} {}".format(at + shift, *ratio) for at, ratio in ratios if ratio))
+    drawn = [(block, name) for block, name in zip(blocks, PEERS.values()) if block]
+    if not drawn:
+        return
+    tics = ", ".join(f'"{workload}" {at}' for at, workload in enumerate(workloads))
+    script = f"""
+        set terminal svg size 900,420 font "sans-serif,13" background "white"
+        set output "{folder / (measure + '.svg')}"
+        set title "{title}"
+        set logscale y 2
+        set grid ytics
+        set xrange [-0.5:{len(workloads) - 0.5}]
+        set xtics ({tics}) rotate by -30
+        set key outside
+        set bars 0.5
+    """
+    script += "".join(f"$peer{i} << EOD\n{block}\nEOD\n" for i, (block, _) in enumerate(drawn))
+    script += 'plot 1 notitle lc "black", ' + ", ".join(
+        f'$peer{i} using 1:2:3:4 with yerrorbars pt 7 ps 0.7 lw 2 title "{name}"' for i, (_, name) in enumerate(drawn))
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
+def plot_memory(samples, folder):
+    rows = []
+    for server, name in SERVERS.items():
+        own = samples.median("idle", server, "server_bytes")
+        whole = samples.median("idle", server, "whole_bytes")
+        if own is not None:
+            rows.append(f'"{name}" {own / 1024} {(whole - own) / 1024}')
+    if not rows:
+        return
+    data = "\n".join(rows)
+    script = f"""
+        set terminal svg size 600,360 font "sans-serif,13" background "white"
+        set output "{folder / 'memory.svg'}"
+        set title "Memory of an idle connection, KiB"
+        set style data histograms
+        set style histogram rowstacked
+        set style fill solid 0.8 border -1
+        set boxwidth 0.6
+        set yrange [0:*]
+        set grid ytics
+        set key outside
+$rows << EOD\n{data}\nEOD
+        plot $rows using 2:xtic(1) title "the server", "" using 3 title "Wine's server"
+    """
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    out = pathlib.Path(sys.argv[1])
+    samples = Samples(out / "samples.csv")
+    (out / "table.md").write_text(table(samples))
+    plot_ratios(samples, out, "rate", "Rate, ours divided by theirs: above 1, ours is ahead")
+    plot_ratios(samples, out, "p99", "p99 latency, ours divided by theirs: below 1, ours is ahead")
+    plot_memory(samples, out)
