@@ -72,23 +72,6 @@ declare -A chat_servers=(
 )
 labels=(ours asio go node)
 
-install_missing() {
-    local packages=()
-    [[ -e /usr/include/asio.hpp ]] || packages+=(libasio-dev)
-    command -v go >/dev/null || packages+=(golang-go)
-    command -v npm >/dev/null || packages+=(npm)
-    command -v gnuplot >/dev/null || packages+=(gnuplot-nox)
-    [[ ${#packages[@]} -gt 0 ]] || return 0
-    echo "Installing what is missing to measure, with apt: ${packages[*]}."
-    local as_root=(env DEBIAN_FRONTEND=noninteractive) log
-    [[ $(id -u) -eq 0 ]] || as_root=(sudo "${as_root[@]}")
-    log=$("${as_root[@]}" apt-get update 2>&1 &&
-        "${as_root[@]}" apt-get install --yes --no-install-recommends "${packages[@]}" 2>&1 </dev/null) || {
-        printf '%s\n' "$log" >&2
-        exit 1
-    }
-}
-
 build() {
     scripts/build-linux.sh 06-full-server
     echo "Building the load generator and the other servers."
@@ -191,8 +174,13 @@ failures=()
 trap 'stop_server; stop_wineserver' EXIT
 trap 'exit 130' INT TERM HUP
 
-scripts/setup-linux.sh
-install_missing
+# In setup-linux.sh's form: the package, what shows that it is there, what it is for.
+scripts/setup-linux.sh '
+libasio-dev                 /usr/include/asio.hpp                  builds the load generator and a server to compare with
+golang-go                   go                                     builds a server to compare with
+npm                         npm                                    brings Node for Windows
+gnuplot-nox                 gnuplot                                draws the plots
+'
 build
 ulimit -n "$(ulimit -Hn)"
 taskset -c $server_processors cmake/run-under-wine.sh

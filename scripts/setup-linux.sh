@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, with apt, what this repository needs on Debian or Ubuntu, and does nothing at all when nothing is missing.
-# serve.sh and test.sh run it first; it can also be run alone.
+# serve.sh and test.sh run it first; it can also be run alone. An argument holds further lines for the table below.
 set -euo pipefail
 
 # Each line: the package, what shows that it is there (a command or a path), what it is for.
@@ -17,7 +17,7 @@ doctest-dev                 /usr/include/doctest/doctest.h         tests of the 
 libcli11-dev                /usr/include/CLI/CLI.hpp               command line of the full server
 netcat-openbsd              nc                                     talks to the servers by hand
 python3                     python3                                checks the notes against the code
-'
+'${1:-}
 
 is_present() {
     local place
