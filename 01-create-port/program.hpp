@@ -17,11 +17,11 @@
 #include <vector>
 
 // One line on stdout, whole and flushed. Any thread.
-inline void print_line(std::string line) {
+inline void print_line(const std::string& line) {
     static std::mutex mutex;
     const std::lock_guard lock(mutex);
-    line += '\n';
     std::fwrite(line.data(), 1, line.size(), stdout);
+    std::fputc('\n', stdout);
     std::fflush(stdout);
 }
 

@@ -38,9 +38,11 @@ void FullServer::accepted(Socket socket, const Accepted& client) {
         refusal =
             "server full: " + std::to_string(options_.max_connections) + " connections are open, try again later\n";
     }
+    // Made before the connection is in the list: from there on nothing may fail until it has been started.
+    const std::string line = "accepted " + client.remote;
     Connection& connection =
         connections_.add(std::make_unique<Connection>(*this, port_, std::move(socket), client.remote, refusal));
-    if (options_.verbose && refusal.empty()) print_line("accepted " + client.remote);  // from now on the chat finds it
+    if (options_.verbose && refusal.empty()) print_line(line);  // from now on the chat finds it
     connection.start();
 }
 
