@@ -3,9 +3,10 @@
 // A connection is open until end_ is set; from then on nothing that only an open one does is started. What is pending
 // is counted (stage 05), with the handlers that are running, and whoever takes the count to zero destroys the
 // connection. While it is open, at least one of these is counted: its receive, a running handler, or, while reading is
-// paused, its send. So a visitor that finds it open under the lock may start a send. Threads: handlers run on workers;
-// send, finish, drop and tick are for any thread that a handler of this connection runs on, or that visits it through
-// Connections::for_each.
+// paused, its send. So a visitor that finds it open under the lock may start a send.
+//
+// Threads: handlers run on workers; send, finish, drop and tick are for any thread that a handler of this connection
+// runs on, or that visits it through Connections::for_each.
 #pragma once
 
 #include "03-recv/receive.hpp"

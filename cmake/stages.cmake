@@ -56,6 +56,7 @@ endfunction()
 # add_stage(NAME SOURCES...) makes the program of one stage; NAME is its folder's name.
 function(add_stage NAME)
     define_iocp_settings()
+    set(sources)
     foreach(source IN LISTS ARGN)
         if(IOCP_MINE AND EXISTS "${IOCP_MINE}/${NAME}/${source}")
             set(source "${IOCP_MINE}/${NAME}/${source}")

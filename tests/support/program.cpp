@@ -69,7 +69,7 @@ std::string exit_code_text(unsigned long code) {
 }
 
 // The open handles of a process, found by trying each number. (The system's list of all handles would be quicker, but
-// asking for it now and then ends Wine 8.0's server.)
+// tests that ask for it now and then find Wine 8.0's server gone.)
 unsigned long handles_of(HANDLE process) {
     constexpr ULONG_PTR step = 4;
     constexpr unsigned long most_missing = 500;
