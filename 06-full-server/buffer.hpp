@@ -1,4 +1,4 @@
-// Counted buffers of one size, from a pool, and a queue of bytes that lie in them.
+// Counted buffers, from a pool, and a queue of bytes that lie in them.
 //
 // A received block goes from client to client without a copy: a receive fills a buffer, and every queue that must send
 // the block holds a reference. Threads: the pool and the count are for any thread; a ByteQueue is its owner's.
@@ -32,12 +32,14 @@ public:
 
     explicit operator bool() const { return block_ != nullptr; }
     bool shared() const { return block_->references.load(std::memory_order_acquire) > 1; }
+    std::size_t size() const;
     std::span<char> bytes() const;
 
 private:
     friend class BufferPool;
     struct Block {
         BufferPool& pool;
+        const std::size_t size;
         std::atomic<unsigned> references;
         Block* next_free;
         // the bytes follow
@@ -46,63 +48,122 @@ private:
     Block* block_ = nullptr;
 };
 
+// Buffers of a few sizes: the smallest, and each further one four times the one before, up to the largest.
 class BufferPool {
 public:
-    explicit BufferPool(std::size_t buffer_size) : buffer_size_(buffer_size) {}
+    BufferPool(std::size_t smallest, std::size_t largest) {
+        for (std::size_t size = smallest; size < largest; size *= 4)
+            lists_.push_back({size});
+        lists_.push_back({largest});
+    }
     ~BufferPool() {
-        while (free_ != nullptr)
-            ::operator delete(std::exchange(free_, free_->next_free));
+        for (FreeList& list : lists_) {
+            while (list.first != nullptr)
+                ::operator delete(std::exchange(list.first, list.first->next_free));
+        }
     }
     BufferPool(const BufferPool&) = delete;
     BufferPool& operator=(const BufferPool&) = delete;
 
-    std::size_t buffer_size() const { return buffer_size_; }
+    // The next size up, and down; past the largest it is the largest, below the smallest the smallest.
+    std::size_t larger(std::size_t size) const {
+        for (const FreeList& list : lists_) {
+            if (list.size > size) return list.size;
+        }
+        return lists_.back().size;
+    }
+    std::size_t smaller(std::size_t size) const {
+        std::size_t found = lists_.front().size;
+        for (const FreeList& list : lists_) {
+            if (list.size < size) found = list.size;
+        }
+        return found;
+    }
 
-    // Empty when the memory is used up.
-    BufferRef get() noexcept {
+    // A buffer of at least `size` bytes, or of the largest size. Empty when the memory is used up.
+    BufferRef get(std::size_t size) noexcept {
+        FreeList& list = list_of(size);
         {
             const std::lock_guard lock(mutex_);
-            if (free_ != nullptr) {
-                Block* const block = std::exchange(free_, free_->next_free);
-                --free_count_;
+            if (list.first != nullptr) {
+                Block* const block = std::exchange(list.first, list.first->next_free);
+                --list.count;
                 block->references.store(1, std::memory_order_relaxed);
                 return BufferRef(block);
             }
         }
-        void* const memory = ::operator new(sizeof(Block) + buffer_size_, std::nothrow);
-        return memory == nullptr ? BufferRef() : BufferRef(new (memory) Block{*this, 1, nullptr});
+        void* const memory = ::operator new(sizeof(Block) + list.size, std::nothrow);
+        return memory == nullptr ? BufferRef() : BufferRef(new (memory) Block{*this, list.size, 1, nullptr});
     }
 
 private:
     friend class BufferRef;
     using Block = BufferRef::Block;
-    static constexpr std::size_t most_free = 1024;  // more than that goes back to the heap
+    struct FreeList {
+        std::size_t size;
+        Block* first = nullptr;
+        std::size_t count = 0;
+    };
+    static constexpr std::size_t most_free = 4 << 20;  // bytes of each size; more than that goes back to the heap
+
+    FreeList& list_of(std::size_t size) {
+        for (FreeList& list : lists_) {
+            if (list.size >= size) return list;
+        }
+        return lists_.back();
+    }
 
     void put(Block* block) noexcept {
+        FreeList& list = list_of(block->size);
         {
             const std::lock_guard lock(mutex_);
-            if (free_count_ < most_free) {
-                block->next_free = std::exchange(free_, block);
-                ++free_count_;
+            if (list.count * list.size < most_free) {
+                block->next_free = std::exchange(list.first, block);
+                ++list.count;
                 return;
             }
         }
         ::operator delete(block);
     }
 
-    const std::size_t buffer_size_;
+    std::vector<FreeList> lists_;
     std::mutex mutex_;
-    Block* free_ = nullptr;
-    std::size_t free_count_ = 0;
 };
 
 inline BufferRef::~BufferRef() {
     if (block_ != nullptr && block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) block_->pool.put(block_);
 }
 
-inline std::span<char> BufferRef::bytes() const {
-    return {reinterpret_cast<char*>(block_ + 1), block_->pool.buffer_size()};
-}
+inline std::size_t BufferRef::size() const { return block_->size; }
+
+inline std::span<char> BufferRef::bytes() const { return {reinterpret_cast<char*>(block_ + 1), block_->size}; }
+
+// How large the buffer of a connection's next receive is. One that was filled has probably left bytes behind: the next
+// is larger. But it is held for as long as the client is silent: after some that a smaller one would have held, it is
+// smaller again.
+class ReceiveSize {
+public:
+    explicit ReceiveSize(const BufferPool& pool) : pool_(pool), next_(pool.smaller(0)) {}
+
+    std::size_t next() const { return next_; }
+
+    //[ adapt
+    //? larger after a full one; smaller after 16 in a row that the smaller would have held
+    void received(std::size_t bytes) {
+        const std::size_t smaller = pool_.smaller(next_);
+        hardly_filled_ = bytes < smaller ? hardly_filled_ + 1 : 0;
+        if (bytes == next_) next_ = pool_.larger(next_);
+        if (hardly_filled_ < 16) return;
+        next_ = smaller;
+        hardly_filled_ = 0;
+    }
+    //]
+
+private:
+    const BufferPool& pool_;
+    std::size_t next_;
+    unsigned hardly_filled_ = 0;  // in a row
+};
 
 // Some bytes of a buffer, and the reference that keeps them.
 struct Piece {
@@ -121,14 +182,14 @@ public:
     // May throw std::bad_alloc; the queue then is as it was, or holds the beginning of the piece.
     void push(BufferPool& pool, const Piece& piece) {
         std::span<char> rest = piece.bytes;
-        if (!empty() && rest.size() < pool.buffer_size() / 2) {
+        if (!empty() && rest.size() < piece.buffer.size() / 2) {
             append(rest);
             if (rest.empty()) return;
-            Piece ours{pool.get(), {}};
+            Piece ours{pool.get(std::max(rest.size(), size_)), {}};  // the more wait, the larger
             if (!ours.buffer) throw std::bad_alloc();
             ours.bytes = ours.buffer.bytes().first(0);
             pieces_.push_back(std::move(ours));
-            room_ = pool.buffer_size();
+            room_ = pieces_.back().buffer.size();
             append(rest);
             return;
         }

@@ -1,7 +1,6 @@
 #include "06-full-server/connection.hpp"
 
 #include "06-full-server/server.hpp"
-#include "06-full-server/worker.hpp"
 
 #include <array>
 #include <cstring>
@@ -25,15 +24,16 @@ Connection::Connection(FullServer& server, CompletionPort& port, Socket socket, 
       born_(::GetTickCount64()),
       active_(born_),
       deadline_(never),
+      receive_size_(server.buffers()),
       receive_(port, *this),
       send_(port, *this) {
     pending_.add();
     if (refusal.empty()) return;
     end_ = End::refused;
     deadline_ = born_ + milliseconds(server_.options().drain);
-    Piece text{server_.buffers().get(), {}};
+    Piece text{server_.buffers().get(refusal.size()), {}};
     if (!text.buffer) return;
-    text.bytes = text.buffer.bytes().first(std::min(refusal.size(), server_.buffers().buffer_size()));
+    text.bytes = text.buffer.bytes().first(std::min(refusal.size(), text.buffer.size()));
     std::memcpy(text.bytes.data(), refusal.data(), text.bytes.size());
     queue_.push(server_.buffers(), text);
 }
@@ -101,6 +101,7 @@ void Connection::received(DWORD bytes, DWORD error) noexcept {
             if (end_ == End::none) end_ = End::client_finished;
             pump();  // the rest of the queue, then our FIN
         } else {
+            receive_size_.received(bytes);
             receive();
         }
     }
@@ -132,7 +133,10 @@ void Connection::sent(DWORD bytes, DWORD error) noexcept {
 void Connection::receive() noexcept {
     if (reading_ || closing_ || client_finished_) return;
     if (end_ == End::none && queue_.size() >= server_.options().send_queue) return;
-    if (!buffer_ || buffer_.shared()) buffer_ = server_.buffers().get();
+    if (!buffer_ || buffer_.shared() || buffer_.size() != receive_size_.next()) {
+        buffer_ = BufferRef();  // back first: it may be the one that we get
+        buffer_ = server_.buffers().get(receive_size_.next());
+    }
     if (!buffer_) return end_locked(End::no_memory);
     reading_ = true;
     pending_.add();
@@ -142,7 +146,8 @@ void Connection::receive() noexcept {
         case Start::pending:
             return;
         case Start::done:
-            return Worker::current()->finished_inline(receive_, started.bytes);
+            ready_.bytes = started.bytes;
+            return server_.ready().push(ready_);  // its handler runs after those that came before it
         case Start::failed:
             reading_ = false;
             (void)pending_.remove();  // not the last: this thread is counted
@@ -157,7 +162,7 @@ void Connection::pump() noexcept {
     //[ pump
     while (!sending_ && !closing_ && !queue_.empty()) {
         std::array<WSABUF, SendOperation::most_buffers> buffers;
-        const std::size_t count = queue_.gather(buffers);
+        const std::size_t count = queue_.gather(std::span(buffers).first(server_.options().gather));
         sending_ = true;
         pending_.add();
         add(server_.statistics().send_calls);

@@ -13,6 +13,7 @@
 #include "04-send/send.hpp"
 #include "05-disconnect/disconnect.hpp"
 #include "06-full-server/buffer.hpp"
+#include "06-full-server/worker.hpp"
 
 #include <mutex>
 #include <string>
@@ -96,7 +97,9 @@ private:
     ByteQueue queue_;  // waits to be sent; the bytes of the pending send are its first
 
     BufferRef buffer_;  // the receive's; used again when nobody else refers to it
+    ReceiveSize receive_size_;
     ByteQueue unfinished_line_;
     ReceiveOperation receive_;
+    Ready ready_{receive_};
     SendOperation send_;
 };

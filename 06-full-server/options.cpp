@@ -1,6 +1,7 @@
 #include "06-full-server/options.hpp"
 
 #include "01-create-port/program.hpp"
+#include "04-send/send.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -52,7 +53,11 @@ bool read_options(int argc, char** argv, Options& options) {
         "Threads that wait on the port; 0: one per processor, at least 2");
     add(tuning, "--accepts", options.accepts, "NUMBER", CLI::Range(1, 1000), "AcceptEx operations kept posted");
     add(tuning, "--receive-buffer", options.receive_buffer, "BYTES", CLI::Range(512, 1 << 20),
-        "The most that one receive takes");
+        "The most that one receive takes; it grows to that from the first's size, and shrinks again");
+    add(tuning, "--first-receive", options.first_receive, "BYTES", CLI::Range(64, 1 << 20),
+        "What a new or quiet connection's receive takes, at most --receive-buffer");
+    add(tuning, "--gather", options.gather, "NUMBER", CLI::Range(1u, unsigned{SendOperation::most_buffers}),
+        "Buffers that one WSASend may take");
     add(tuning, "--batch", options.batch, "NUMBER", CLI::Range(1, 1024),
         "Packets that one GetQueuedCompletionStatusEx may take");
     add(tuning, "--inline-bound", options.inline_bound, "NUMBER", CLI::Range(1, 100000),
@@ -74,6 +79,7 @@ bool read_options(int argc, char** argv, Options& options) {
         throw UsageError(error.what());
     }
     options.skip_on_success = !no_skip_on_success;
+    options.first_receive = std::min(options.first_receive, options.receive_buffer);
     if (options.workers == 0) options.workers = std::max(2u, std::thread::hardware_concurrency());
     return true;
 }

@@ -15,7 +15,9 @@ struct Options {
     double idle_timeout = 300;  // seconds, as all times here; 0 is never
     double silent_timeout = 0;
     std::size_t send_queue = 262144;  // bytes
-    std::size_t receive_buffer = 16384;
+    std::size_t first_receive = 1024;
+    std::size_t receive_buffer = 65536;
+    unsigned gather = 16;
     double drain = 5;
     unsigned batch = 64;
     unsigned inline_bound = 64;

@@ -14,7 +14,8 @@ FullServer::FullServer(CompletionPort& port, const Options& options)
     : options_(options),
       is_chat_(options.app == "chat"),
       port_(port),
-      buffers_(options.receive_buffer),
+      buffers_(options.first_receive, options.receive_buffer),
+      ready_(port, statistics_),
       listener_(port, listen_on(options.address, options.port), *this, options.accepts) {}
 
 void FullServer::accepted(Socket socket, const Accepted& client) {
@@ -155,5 +156,5 @@ void FullServer::print_statistics() const {
                " bytes sent, " + number(posted) + " operations posted, " + number(completed) + " completed, " +
                number(posted - completed) + " pending, " + number(statistics_.receive_calls) + " WSARecv calls, " +
                number(statistics_.send_calls) + " WSASend calls, " + number(statistics_.dequeue_calls) +
-               " dequeue calls");
+               " dequeue calls, " + number(statistics_.post_calls) + " post calls");
 }

@@ -14,6 +14,7 @@ struct Statistics {
     Count receive_calls{0};
     Count send_calls{0};
     Count dequeue_calls{0};
+    Count post_calls{0};
 };
 
 inline void add(Statistics::Count& count, std::uint64_t amount = 1) {

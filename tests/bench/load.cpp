@@ -19,7 +19,7 @@ const std::map<std::string, std::function<awaitable<void>(Run&)>> workloads{
 
 constexpr auto columns =
     "server,connections,size,depth,seconds,count,per_second,p50_us,p99_us,p999_us,max_us,errors,"
-    "noisy_mb_per_second,server_bytes,whole_bytes";
+    "noisy_mb_per_second,server_writes,server_bytes,whole_bytes";
 
 // A column that the workload does not have stays empty.
 void print(const Run& run) {
@@ -37,6 +37,7 @@ void print(const Run& run) {
         column(run.latency.total() > 0, whole(run.latency.percentile(percent)) / 1000, 1);
     column(true, whole(run.errors), 0);
     column(options.workload == "fairness", whole(run.noisy_bytes) * per_second / 1e6, 1);
+    column(run.server_writes >= 0, run.server_writes, 0);
     column(run.memory.server >= 0, run.memory.server, 0);
     column(run.memory.server >= 0, run.memory.whole, 0);
     std::puts("");
@@ -62,7 +63,7 @@ int main(int argc, char** argv) {
     app.add_option("--noisy", options.noisy, "fairness: connections that send without pause");
     app.add_option("--warmup", options.warmup, "Seconds before measuring")->check(CLI::Range(0.0, 60.0));
     app.add_option("--seconds", options.seconds, "Seconds of measuring, or of holding")->check(CLI::Range(0.0, 600.0));
-    app.add_option("--pids", options.pids, "idle: processes whose memory is read, the server's first");
+    app.add_option("--pids", options.pids, "Processes of which /proc is read, the server's first");
     app.set_version_flag("--columns", columns, "Print the names of the line's columns");
     CLI11_PARSE(app, argc, argv);
 

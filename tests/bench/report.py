@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""report.py FOLDER: makes table.md and the plots from FOLDER/samples.csv.
+"""report.py FOLDER: makes table.md and the plots from FOLDER/samples.csv, and switches.md from FOLDER/switches.csv.
 
-A ratio is ours divided by a peer's, both of the same round; the table gives the median of a ratio over the rounds, and
-the smallest and largest of them.
+A ratio is of two figures of the same round; a table gives the median of a ratio over the rounds, and the smallest and
+largest of them.
 """
 import collections
 import csv
@@ -16,9 +16,11 @@ SERVERS = {"ours": "ours"} | PEERS
 # What is compared: the column, its name, its unit, by what it is divided for the unit, and in which workloads.
 NO_RATE = ("idle", "fairness")
 NO_LATENCY = ("idle", "burst")
+NO_REQUESTS = ("idle", "burst", "fairness")
 MEASURES = {
     "rate": ("per_second", "rate", "/s", 1, lambda workload: workload not in NO_RATE),
     "p99": ("p99_us", "p99", "ms", 1e3, lambda workload: workload not in NO_LATENCY),
+    "requests": ("requests", "requests to Wine's server", "each", 1, lambda workload: workload not in NO_REQUESTS),
     "noisy": ("noisy_mb_per_second", "what the noisy get", "MB/s", 1, lambda workload: workload == "fairness"),
     "memory": ("server_bytes", "memory of the server", "KiB a connection", 1024, lambda workload: workload == "idle"),
     "whole": ("whole_bytes", "and of Wine's server", "KiB a connection", 1024, lambda workload: workload == "idle"),
@@ -43,24 +45,33 @@ class Samples:
                     if text and column not in ("round", "workload", "server"):
                         values = self.values[row["workload"], row["server"], column]
                         values[row["round"]] = float(text)
+                if row["server_writes"]:
+                    values = self.values[row["workload"], row["server"], "requests"]
+                    values[row["round"]] = float(row["server_writes"]) / float(row["count"])
 
     def median(self, workload, server, column):
         values = self.values.get((workload, server, column))
         return statistics.median(values.values()) if values else None
 
-    def ratio(self, workload, peer, column):
-        """(median, smallest, largest) of ours / peer's within a round; None where there is nothing to compare."""
-        ours = self.values.get((workload, "ours", column), {})
-        theirs = self.values.get((workload, peer, column), {})
-        ratios = [ours[r] / theirs[r] for r in ours if theirs.get(r, 0) > 0]
+    def ratio(self, workload, server, base, column):
+        """(median, smallest, largest) of server's / base's within a round; None where there is nothing to compare."""
+        values = self.values.get((workload, server, column), {})
+        bases = self.values.get((workload, base, column), {})
+        ratios = [values[r] / bases[r] for r in values if bases.get(r, 0) > 0]
         return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 
 
+def ratio_text(ratio):
+    return "–" if ratio is None else "**{:.2f}** ({:.2f}–{:.2f})".format(*ratio)
+
+
+def heading(samples):
+    return [f"{len(samples.rounds)} rounds, {samples.errors} errors. Medians; in brackets the smallest and largest of "
+            "the rounds.", ""]
+
+
 def table(samples):
-    lines = [
-        f"{len(samples.rounds)} rounds, {samples.errors} errors. Medians; in brackets the smallest and largest of the "
-        "rounds.",
-        "",
+    lines = heading(samples) + [
         "| workload | measure | " + " | ".join(SERVERS.values()) + " | "
         + " | ".join(f"ours / {name}" for name in PEERS.values()) + " |",
         "|---|---|" + "---:|" * (len(SERVERS) + len(PEERS)),
@@ -76,12 +87,12 @@ def table(samples):
                 median = samples.median(workload, server, column)
                 cells.append("–" if median is None else number(median / divisor))
             for peer in PEERS:
-                ratio = samples.ratio(workload, peer, column)
-                cells.append("–" if ratio is None else "**{:.2f}** ({:.2f}–{:.2f})".format(*ratio))
+                cells.append(ratio_text(samples.ratio(workload, "ours", peer, column)))
             lines.append(f"| {workload} | {name}, {unit} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Calls of WSARecv, WSASend and GetQueuedCompletionStatusEx for each message that our server sent:",
+        "Calls of WSARecv, WSASend, GetQueuedCompletionStatusEx and PostQueuedCompletionStatus for each message that "
+        "our server sent:",
         "",
         "| workload | calls |",
         "|---|---:|",
@@ -93,13 +104,34 @@ def table(samples):
     return "\n".join(lines) + "\n"
 
 
+def switches_table(samples):
+    lines = heading(samples) + [
+        "| without | workload | rate | p99 | calls a message | memory, KiB |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    servers = {server: None for _, server, _ in samples.values if server != "ours"}
+    for server in servers:
+        for workload in samples.workloads:
+            if not samples.values.get((workload, server, "per_second")):
+                continue
+            cells = [server, workload]
+            for measure in ("rate", "p99"):
+                column, _, _, _, applies = MEASURES[measure]
+                cells.append(ratio_text(samples.ratio(workload, server, "ours", column)) if applies(workload) else "–")
+            for column, divisor in (("calls_per_message", 1), ("server_bytes", 1024)):
+                pair = [samples.median(workload, name, column) for name in ("ours", server)]
+                cells.append("–" if None in pair else "{:.3g} → {:.3g}".format(*(value / divisor for value in pair)))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def plot_ratios(samples, folder, measure, title):
     """One point for each workload and peer, with a bar from the smallest to the largest ratio of the rounds."""
     column, _, _, _, applies = MEASURES[measure]
     workloads = [workload for workload in samples.workloads if applies(workload)]
     blocks = []
     for shift, peer in zip((-0.2, 0, 0.2), PEERS):
-        ratios = ((at, samples.ratio(workload, peer, column)) for at, workload in enumerate(workloads))
+        ratios = ((at, samples.ratio(workload, "ours", peer, column)) for at, workload in enumerate(workloads))
         blocks.append("\n".join("{} {} {} {}".format(at + shift, *ratio) for at, ratio in ratios if ratio))
     drawn = [(block, name) for block, name in zip(blocks, PEERS.values()) if block]
     if not drawn:
@@ -153,8 +185,11 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     out = pathlib.Path(sys.argv[1])
-    samples = Samples(out / "samples.csv")
-    (out / "table.md").write_text(table(samples))
-    plot_ratios(samples, out, "rate", "Rate, ours divided by theirs: above 1, ours is ahead")
-    plot_ratios(samples, out, "p99", "p99 latency, ours divided by theirs: below 1, ours is ahead")
-    plot_memory(samples, out)
+    if (out / "switches.csv").exists():
+        (out / "switches.md").write_text(switches_table(Samples(out / "switches.csv")))
+    if (out / "samples.csv").exists():
+        samples = Samples(out / "samples.csv")
+        (out / "table.md").write_text(table(samples))
+        plot_ratios(samples, out, "rate", "Rate, ours divided by theirs: above 1, ours is ahead")
+        plot_ratios(samples, out, "p99", "p99 latency, ours divided by theirs: below 1, ours is ahead")
+        plot_memory(samples, out)

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "histogram.hpp"
-#include "memory.hpp"
+#include "processes.hpp"
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
@@ -42,7 +42,7 @@ struct Options {
     std::size_t noisy = 2;  // fairness: connections that send without pause
     double warmup = 1;      // seconds
     double seconds = 5;
-    std::vector<int> pids;  // idle: of which processes to read the memory; the first is the server's
+    std::vector<int> pids;  // of which processes to read what /proc tells; the first is the server's
 };
 
 struct Run {
@@ -54,6 +54,7 @@ struct Run {
     std::uint64_t errors = 0;
     double seconds = 0;             // how long was measured
     std::uint64_t noisy_bytes = 0;  // fairness: what came back to those that send without pause
+    double server_writes = -1;      // write() calls of the server, in the time that was measured
     MemoryPerConnection memory;
 
     // One message has come back, or whatever the workload counts.
@@ -175,9 +176,11 @@ inline awaitable<void> one_echo(tcp::socket& socket, Stream& stream, std::vector
 // Lets the clients run for the warm-up, then measures.
 inline awaitable<void> measure(Run& run) {
     co_await pause(seconds(run.options.warmup));
+    const double writes = write_calls(run.options.pids);
     run.measuring = true;
     const auto start = Clock::now();
     co_await pause(seconds(run.options.seconds));
     run.measuring = false;
     run.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (writes >= 0) run.server_writes = write_calls(run.options.pids) - writes;
 }

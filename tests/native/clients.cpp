@@ -500,6 +500,39 @@ TEST(NativeClients, TwentyThousandCyclesLeaveNothingBehind) {
     EXPECT_EQ(ended.counts.at("accepted"), cycles);
 }
 
+// All send, then all receive, so that there is always something for the server to do: what it then needs is what its
+// design costs, whatever the speed of the machine. Without skip-on-success an echo to a single client takes about four
+// calls; with one packet for each dequeue as well, every echo.
+TEST(NativeClients, AnEchoTakesFewCalls) {
+    struct Case {
+        unsigned clients, rounds;
+        double bound;
+    };
+    for (const auto& [clients, rounds, bound] : {Case{1, 2000, 3.1}, Case{64, 100, 2.2}, Case{1000, 10, 2.2}}) {
+        if (!allow_sockets(clients)) GTEST_SKIP() << "this system allows too few open files";
+        Server server;
+        std::vector<Client> all;
+        for (unsigned i = 0; i < clients; ++i)
+            all.emplace_back(server);
+        for (unsigned round = 0; round < rounds; ++round) {
+            for (unsigned i = 0; i < clients; ++i)
+                all[i].send(stream_part(i, round * 64, 64));
+            for (unsigned i = 0; i < clients; ++i)
+                ASSERT_EQ(all[i].receive(64), stream_part(i, round * 64, 64)) << "for client " << i;
+        }
+        all.clear();
+        const Ended ended = server.stop();
+        expect_clean_end(ended);
+        std::uint64_t calls = 0;
+        for (const char* kind : {"WSARecv calls", "WSASend calls", "dequeue calls", "post calls"})
+            calls += ended.counts.at(kind);
+        // Not the one receive for each client's end.
+        const double each = static_cast<double>(calls - clients) / (clients * rounds);
+        std::printf("%u clients: %.3f calls for each echo\n", clients, each);
+        EXPECT_LE(each, bound) << "calls for each echo with " << clients << " clients";
+    }
+}
+
 TEST(NativeClients, ASlowChatClientDelaysNobody) {
     Server server({"--app", "chat", "--verbose"});
     Client slow(server, 4096), first(server), second(server);

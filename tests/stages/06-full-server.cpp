@@ -1,6 +1,8 @@
 // Stage 06 from outside: the full server, over loopback.
 //
 // Most tests end with stop(): exit code 0, as many operations completed as posted, no connection left.
+#include "06-full-server/buffer.hpp"
+#include "06-full-server/worker.hpp"
 #include "tests/support/client.hpp"
 #include "tests/support/failure.hpp"
 #include "tests/support/program.hpp"
@@ -9,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,7 +27,7 @@ constexpr std::size_t mebibyte = 1024 * kibibyte;
 const std::string statistics_pattern =
     "statistics: (\\d+) connections, (\\d+) accepted, (\\d+) refused, (\\d+) dropped, (\\d+) bytes received, "
     "(\\d+) bytes sent, (\\d+) operations posted, (\\d+) completed, (\\d+) pending, (\\d+) WSARecv calls, "
-    "(\\d+) WSASend calls, (\\d+) dequeue calls";
+    "(\\d+) WSASend calls, (\\d+) dequeue calls, (\\d+) post calls";
 
 // Port 0, stop at the end of stdin, tell every connection; and what a test adds.
 Arguments with(const Arguments& options) {
@@ -43,7 +46,7 @@ Arguments operator+(Arguments left, const Arguments& right) {
 
 // A number from a statistics line: count(line, "bytes sent").
 std::uint64_t count(const std::string& statistics, const std::string& name, Where where = Where::current()) {
-    const std::size_t end = statistics.find(" " + name + (name == "dequeue calls" ? "" : ","));
+    const std::size_t end = statistics.find(" " + name + (name == "post calls" ? "" : ","));
     if (end == std::string::npos)
         fail(Symptom::other, "a statistics line with `N " + name + "`", "`" + statistics + "`", where);
     return std::stoull(statistics.substr(statistics.rfind(' ', end - 1) + 1));
@@ -189,8 +192,8 @@ TEST_F(Stage06FullServer, HelpNamesEveryOption) {
         text += line + "\n";
     for (const char* option :
          {"--app", "--address", "--workers", "--accepts", "--max-connections", "--idle-timeout", "--silent-timeout",
-          "--send-queue", "--receive-buffer", "--drain", "--batch", "--inline-bound", "--no-skip-on-success", "--stats",
-          "--verbose", "--stop-on-eof", "port"}) {
+          "--send-queue", "--receive-buffer", "--first-receive", "--gather", "--drain", "--batch", "--inline-bound",
+          "--no-skip-on-success", "--stats", "--verbose", "--stop-on-eof", "port"}) {
         expect(text.find(option) != std::string::npos, std::string("a line about ") + option, "a help without it");
     }
 }
@@ -209,6 +212,8 @@ TEST_F(Stage06FullServer, ABadArgumentIsNamedAndEndsWithExitCodeTwo) {
         {"--silent-timeout", {"--silent-timeout", "soon"}},
         {"--send-queue", {"--send-queue", "-5"}},
         {"--receive-buffer", {"--receive-buffer", "0"}},
+        {"--first-receive", {"--first-receive", "1"}},
+        {"--gather", {"--gather", "17"}},
         {"--drain", {"--drain", "-1"}},
         {"--batch", {"--batch", "0"}},
         {"--inline-bound", {"--inline-bound", "-1"}},
@@ -367,7 +372,7 @@ TEST_F(Stage06FullServer, TheSmallestSettingsKeepThePromise) {
     likely("a limit is compared in the wrong place, so that at 1 nothing moves any more");
     const std::vector<Arguments> settings = {
         {"--workers", "1", "--accepts", "1", "--batch", "1", "--inline-bound", "1", "--receive-buffer", "1024"},
-        {"--send-queue", "1024", "--receive-buffer", "4096"},
+        {"--send-queue", "1024", "--receive-buffer", "4096", "--first-receive", "64", "--gather", "1"},
         {"--workers", "16", "--accepts", "64", "--batch", "256", "--receive-buffer", "262144"},
     };
     for (const Arguments& setting : settings) {
@@ -409,6 +414,45 @@ TEST_F(Stage06FullServer, ItReceivesWhileItsSendWaits) {
         expect(count(last, "WSASend calls") < count(last, "WSARecv calls") / 2,
                "far fewer WSASend than WSARecv calls, as the queue was long", "`" + last + "`");
     }
+}
+
+TEST_F(Stage06FullServer, OneCallSendsManyBuffers) {
+    promise("what has been queued while a send was under way is sent up to --gather buffers in one call");
+    likely("each queued buffer is sent by a call of its own: WSASend takes an array of them");
+    std::map<std::string, std::uint64_t> calls;
+    for (const std::string gather : {"1", "16"}) {
+        Program program(with({"--send-queue", "67108864", "--receive-buffer", "4096", "--gather", gather}));
+        {
+            Client client(program.address(), {.receive_buffer = 8192});
+            const std::string message = numbered_bytes(24 * mebibyte);  // more than the system buffers on the way
+            client.send(message);                                       // all of it, and not a byte is read
+            const std::string came = client.receive(message.size());
+            if (came != message) fail(Symptom::wrong_bytes, "the 24 MiB that were sent", difference(message, came));
+        }
+        calls[gather] = count(stop(program), "WSASend calls");
+    }
+    expect(calls["16"] * 2 < calls["1"], "with --gather 16 fewer than half of the calls that --gather 1 needs",
+           std::to_string(calls["16"]) + " and " + std::to_string(calls["1"]));
+}
+
+TEST_F(Stage06FullServer, AReceiveGrowsWithWhatComes) {
+    promise("a client that sends much is soon received from in large pieces, up to --receive-buffer");
+    likely("the size of the next receive stays what it was at first, however often it was filled");
+    const std::string message = numbered_bytes(16 * mebibyte);
+    std::map<std::string, std::uint64_t> calls;
+    for (const std::string most : {"1024", "65536"}) {
+        Program program(with({"--receive-buffer", most}));
+        {
+            Client client(program.address());
+            const std::string came = client.exchange(message, message.size());
+            if (came != message) fail(Symptom::wrong_bytes, "what was sent", difference(message, came));
+        }
+        calls[most] = count(stop(program), "WSARecv calls");
+    }
+    expect(calls["1024"] >= 16 * 1024, "at most 1024 bytes a call: 16384 or more of them for 16 MiB",
+           std::to_string(calls["1024"]));
+    expect(calls["65536"] * 4 < calls["1024"], "with up to 65536 bytes a call, fewer than a quarter of that",
+           std::to_string(calls["65536"]));
 }
 
 TEST_F(Stage06FullServer, AClientThatReadsNothingIsReadFromNoMoreUntilItReads) {
@@ -877,6 +921,86 @@ TEST_F(Stage06FullServer, APacketIsNotFetchedAlone) {
         expect(more_packets == (batch != "1"), batch == "1" ? "a call for each packet" : "fewer calls than packets",
                "`" + last + "`");
     }
+}
+
+// An operation that only counts.
+class Counted final : public Operation {
+public:
+    explicit Counted(CompletionPort& port) : Operation(port) {}
+    void complete(const Packet&) noexcept override { ++times; }
+    int times = 0;
+};
+
+// True when a packet without an operation, and with this key, is on the port.
+bool takes_packet(const CompletionPort& port, ULONG_PTR expected) {
+    DWORD bytes = 0;
+    ULONG_PTR key = 0;
+    OVERLAPPED* overlapped = nullptr;
+    return ::GetQueuedCompletionStatus(port.get(), &bytes, &key, &overlapped, 0) && key == expected;
+}
+
+TEST_F(Stage06FullServer, WhatIsReadyIsServedInOrder) {
+    NEEDS_THE_HEADERS();
+    promise("operations that finished inline have their turns in the order in which they finished");
+    likely("the newest is served first, or one is lost when the queue runs empty");
+    CompletionPort port;
+    Statistics statistics;
+    ReadyQueue queue(port, statistics);
+    Counted operation(port);
+    Ready first{operation, 1}, second{operation, 2}, third{operation, 3};
+    for (int round = 1; round <= 2; ++round) {
+        queue.push(first);
+        queue.push(second);
+        expect(queue.pop() == &first, "the first that was pushed", "another one, or none");
+        queue.push(third);
+        expect(queue.pop() == &second && queue.pop() == &third, "the second, then the third", "another one, or none");
+        expect(queue.pop() == nullptr, "nothing, as the queue is empty", "something");
+    }
+}
+
+TEST_F(Stage06FullServer, AWorkerThatSleepsIsWokenWhenManyWait) {
+    NEEDS_THE_HEADERS();
+    promise("when much is ready and a worker sleeps at the port, one packet wakes it; nobody is woken for little");
+    likely("the queue is only looked at by the worker that filled it: the others sleep while clients wait");
+    CompletionPort port;
+    Statistics statistics;
+    ReadyQueue queue(port, statistics);
+    Counted operation(port);
+    std::vector<Ready> ready(100, Ready{operation});
+    expect(queue.sleep() == INFINITE, "a worker that has nothing to do to wait without a limit", "another limit");
+    queue.push(ready[0]);
+    expect(statistics.post_calls == 0, "nobody woken for one", std::to_string(statistics.post_calls) + " posts");
+    expect(queue.sleep() == 0, "a worker that has something to do not to wait", "another limit");
+    for (std::size_t i = 1; i < 50; ++i)
+        queue.push(ready[i]);
+    expect(statistics.post_calls == 1 && takes_packet(port, ReadyQueue::wake_key), "one packet with the wake-up key",
+           std::to_string(statistics.post_calls) + " posts");
+    queue.woken();
+    queue.wake_up();
+    for (std::size_t i = 50; i < 100; ++i)
+        queue.push(ready[i]);
+    expect(statistics.post_calls == 1, "nobody woken when all are awake", std::to_string(statistics.post_calls));
+}
+
+TEST_F(Stage06FullServer, AQuietConnectionReturnsToASmallBuffer) {
+    NEEDS_THE_HEADERS();
+    promise("the buffer of a receive grows when it is filled, and shrinks again when little comes");
+    likely("it only grows: a client that once sent much then holds a large buffer for as long as it is silent");
+    const BufferPool pool(1000, 60000);
+    ReceiveSize size(pool);
+    for (const std::size_t expected : {1000, 4000, 16000, 60000, 60000}) {
+        expect(size.next() == expected, std::to_string(expected) + " bytes", std::to_string(size.next()));
+        size.received(size.next());
+    }
+    for (int i = 0; i < 15; ++i)
+        size.received(15999);
+    size.received(16000);
+    for (int i = 0; i < 15; ++i)
+        size.received(1);
+    expect(size.next() == 60000, "the same size while a smaller one does not hold all", std::to_string(size.next()));
+    for (int i = 0; i < 100; ++i)
+        size.received(1);
+    expect(size.next() == 1000, "the smallest size again", std::to_string(size.next()));
 }
 
 // ---- the stop ----

@@ -1,11 +1,12 @@
-// The memory of processes, as Linux tells it: PSS, which shares out among its users what several have in common.
+// What Linux tells of other processes, in /proc: their memory, and how often they write.
 #pragma once
 
 #include <fstream>
 #include <string>
 #include <vector>
 
-// In bytes for each connection; negative where it is not known (on Windows, or without process ids).
+// PSS, which shares out among its users what several have in common. In bytes for each connection; negative where it is
+// not known (on Windows, or without process ids).
 struct MemoryPerConnection {
     double server = -1;
     double whole = -1;  // with the other processes that were named
@@ -43,3 +44,16 @@ private:
 
     std::vector<double> bytes_;
 };
+
+// How many times a process has called write() and its kin; negative where that is not known. Under Wine each request to
+// Wine's server is one of them, and a socket's send is none.
+inline double write_calls(const std::vector<int>& pids) {
+    if (pids.empty()) return -1;
+    std::ifstream file("/proc/" + std::to_string(pids.front()) + "/io");
+    std::string word;
+    double count = -1;
+    while (file >> word) {
+        if (word == "syscw:" && file >> count) break;
+    }
+    return count;
+}
