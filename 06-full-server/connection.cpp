@@ -127,34 +127,50 @@ void Connection::sent(DWORD bytes, DWORD error) noexcept {
 }
 //]
 
-// Starts the next receive, unless one is under way, none is wanted, or the client does not take what we send.
-//[ receive
-//? start the next receive, unless none is wanted now; three outcomes
+// Asks for a turn in which to receive, unless it has one, or receives, or the client does not take what we send.
 void Connection::receive() noexcept {
     if (reading_ || closing_ || client_finished_) return;
     if (end_ == End::none && queue_.size() >= server_.options().send_queue) return;
-    if (!buffer_ || buffer_.shared() || buffer_.size() != receive_size_.next()) {
-        buffer_ = BufferRef();  // back first: it may be the one that we get
-        buffer_ = server_.buffers().get(receive_size_.next());
-    }
-    if (!buffer_) return end_locked(End::no_memory);
-    reading_ = true;
     pending_.add();
-    add(server_.statistics().receive_calls);
-    const Started started = receive_.start(socket_, buffer_.bytes());  // buffer_ stays until received()
-    switch (started.how) {
-        case Start::pending:
-            return;
-        case Start::done:
-            ready_.bytes = started.bytes;
-            return server_.ready().push(ready_);  // its handler runs after those that came before it
-        case Start::failed:
-            reading_ = false;
-            (void)pending_.remove();  // not the last: this thread is counted
-            return lose(started.error);
+    reading_ = server_.ready().push({{}, this});
+    if (reading_) return;
+    (void)pending_.remove();  // not the last: this thread is counted
+    end_locked(End::no_memory);
+}
+
+//[ receive
+//? start the receive; three outcomes; what is there at once is handled here and now => return 0;
+DWORD Connection::take_turn() noexcept {
+    Started started{Start::failed, 0, 0};
+    {
+        const std::lock_guard lock(mutex_);
+        reading_ = false;
+        if (!closing_ && has_buffer()) {
+            reading_ = true;
+            pending_.add();
+            add(server_.statistics().receive_calls);
+            started = receive_.start(socket_, buffer_.bytes());  // buffer_ stays until received()
+            if (started.how == Start::failed) {
+                reading_ = false;
+                (void)pending_.remove();  // not the last: the turn is counted
+                lose(started.error);
+            }
+        }
     }
+    if (started.how == Start::done) received(started.bytes, 0);
+    release();
+    return started.bytes;
 }
 //]
+
+// The buffer of the last receive, if it may be used again; else another.
+bool Connection::has_buffer() noexcept {
+    if (buffer_ && !buffer_.shared() && buffer_.size() == receive_size_.next()) return true;
+    buffer_ = BufferRef();  // given back first: it may be the one that we get
+    buffer_ = server_.buffers().get(receive_size_.next());
+    if (!buffer_) end_locked(End::no_memory);
+    return static_cast<bool>(buffer_);
+}
 
 // Sends what is queued, in order, one send at a time; and our FIN when the last byte is out and no more will come.
 //? send what is queued, one send at a time; our FIN when it was the last

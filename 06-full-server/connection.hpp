@@ -2,8 +2,8 @@
 //
 // A connection is open until end_ is set; from then on nothing that only an open one does is started. What is pending
 // is counted (stage 05), with the handlers that are running, and whoever takes the count to zero destroys the
-// connection. While it is open, at least one of these is counted: its receive, a running handler, or, while reading is
-// paused, its send. So a visitor that finds it open under the lock may start a send.
+// connection. While it is open, at least one of these is counted: its receive, its turn to receive, a running handler,
+// or, while reading is paused, its send. So a visitor that finds it open under the lock may start a send.
 //
 // Threads: handlers run on workers; send, finish, drop and tick are for any thread that a handler of this connection
 // runs on, or that visits it through Connections::for_each.
@@ -37,7 +37,7 @@ enum class End {
     no_memory
 };
 
-class Connection final : public ReceiveOperation::Handler, public SendOperation::Handler {
+class Connection final : public ReceiveOperation::Handler, public SendOperation::Handler, public Turn {
 public:
     // With a `refusal` the client is told that, and nothing else ever. Counted, for the worker that accepts it, until
     // start(): others may find the connection before.
@@ -68,10 +68,12 @@ public:
 private:
     void received(DWORD bytes, DWORD error) noexcept override;
     void sent(DWORD bytes, DWORD error) noexcept override;
+    DWORD take_turn() noexcept override;
     void release() noexcept;
 
-    // These five with the lock held.
+    // These six with the lock held.
     void receive() noexcept;
+    bool has_buffer() noexcept;
     void pump() noexcept;
     void account_sent(DWORD bytes) noexcept;
     void end_locked(End end) noexcept;
@@ -91,7 +93,7 @@ private:
     DWORD error_ = 0;                  // with End::lost
     bool closing_ = false;             // nothing more is started: what is pending was cancelled, or failed
     bool client_finished_ = false;     // no receive will be started
-    bool reading_ = false;             // a receive is pending or being handled
+    bool reading_ = false;             // a receive waits for its turn, is pending, or is being handled
     bool sending_ = false;             // a send is pending; one at a time keeps the order
     bool fin_sent_ = false;
     ByteQueue queue_;  // waits to be sent; the bytes of the pending send are its first
@@ -100,6 +102,5 @@ private:
     ReceiveSize receive_size_;
     ByteQueue unfinished_line_;
     ReceiveOperation receive_;
-    Ready ready_{receive_};
     SendOperation send_;
 };

@@ -61,7 +61,7 @@ bool read_options(int argc, char** argv, Options& options) {
     add(tuning, "--batch", options.batch, "NUMBER", CLI::Range(1, 1024),
         "Packets that one GetQueuedCompletionStatusEx may take");
     add(tuning, "--inline-bound", options.inline_bound, "NUMBER", CLI::Range(1, 100000),
-        "Receives that finished inside their call and are handled before the port is looked at again");
+        "How much is served before the port is looked at again; a KiB counts as one more");
     bool no_skip_on_success = false;
     add_flag(tuning, "--no-skip-on-success", no_skip_on_success,
              "Every operation comes back through the port, also one that finished inside its call");

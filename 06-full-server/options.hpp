@@ -19,7 +19,7 @@ struct Options {
     std::size_t receive_buffer = 65536;
     unsigned gather = 16;
     double drain = 5;
-    unsigned batch = 64;
+    unsigned batch = 256;
     unsigned inline_bound = 64;
     bool skip_on_success = true;
     double stats = 0;
