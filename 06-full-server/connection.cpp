@@ -131,11 +131,9 @@ void Connection::sent(DWORD bytes, DWORD error) noexcept {
 void Connection::receive() noexcept {
     if (reading_ || closing_ || client_finished_) return;
     if (end_ == End::none && queue_.size() >= server_.options().send_queue) return;
+    reading_ = true;
     pending_.add();
-    reading_ = server_.ready().push({{}, this});
-    if (reading_) return;
-    (void)pending_.remove();  // not the last: this thread is counted
-    end_locked(End::no_memory);
+    server_.turns().push(*this);
 }
 
 //[ receive

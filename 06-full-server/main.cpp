@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
         CompletionPort port;
         FullServer server(port, options);
         Workers workers(port, options.workers, [&](CompletionPort& from) {
-            Worker(from, server.ready(), server.statistics(), options.batch, options.inline_bound).run();
+            Worker(from, server.turns(), server.statistics(), options.batch, options.inline_bound).run();
         });
         ::SetConsoleCtrlHandler(on_console_event, TRUE);
         if (options.stop_on_eof) set_when_stdin_ends(stop);

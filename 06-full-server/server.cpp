@@ -15,7 +15,7 @@ FullServer::FullServer(CompletionPort& port, const Options& options)
       is_chat_(options.app == "chat"),
       port_(port),
       buffers_(options.first_receive, options.receive_buffer),
-      ready_(port, statistics_),
+      turns_(port, statistics_),
       listener_(port, listen_on(options.address, options.port), *this, options.accepts) {}
 
 void FullServer::accepted(Socket socket, const Accepted& client) {

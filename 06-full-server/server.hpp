@@ -29,7 +29,7 @@ public:
     // For the connections.
     const Options& options() const { return options_; }
     BufferPool& buffers() { return buffers_; }
-    ReadyQueue& ready() { return ready_; }
+    TurnQueue& turns() { return turns_; }
     Statistics& statistics() { return statistics_; }
     void received(Connection& connection, const Piece& block) noexcept;
     void ended(Connection& connection, End end, DWORD error) noexcept;
@@ -45,7 +45,7 @@ private:
     CompletionPort& port_;
     Statistics statistics_;
     BufferPool buffers_;
-    ReadyQueue ready_;
+    TurnQueue turns_;
     Connections<Connection> connections_;
     std::atomic<bool> stopping_{false};
     Listener listener_;

@@ -8,6 +8,7 @@
 #include "tests/support/program.hpp"
 #include "tests/support/windows.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -923,6 +924,36 @@ TEST_F(Stage06FullServer, APacketIsNotFetchedAlone) {
     }
 }
 
+struct NoTurn final : Turn {
+    DWORD take_turn() noexcept override { return 0; }
+};
+
+TEST_F(Stage06FullServer, TurnsComeInOrder) {
+    NEEDS_THE_HEADERS();
+    promise("who waits for a turn gets it in the order of asking");
+    likely("the last is served first, or one is lost when the queue runs empty");
+    CompletionPort port;
+    Statistics statistics;
+    TurnQueue queue(port, statistics);
+    std::array<NoTurn, 3> turns;
+    const auto pops = [&](std::size_t number) {
+        const Turn* const popped = queue.pop();
+        expect(popped == &turns[number], "number " + std::to_string(number),
+               popped == nullptr ? "none" : "another one");
+    };
+    for (int round = 0; round < 3; ++round) {
+        queue.push(turns[0]);
+        queue.push(turns[1]);
+        pops(0);
+        queue.push(turns[2]);
+        queue.push(turns[0]);
+        pops(1);
+        pops(2);
+        pops(0);
+        expect(queue.pop() == nullptr, "none, as nobody waits", "one");
+    }
+}
+
 // True when a packet without an operation, and with this key, is on the port.
 bool takes_packet(const CompletionPort& port, ULONG_PTR expected) {
     DWORD bytes = 0;
@@ -931,53 +962,26 @@ bool takes_packet(const CompletionPort& port, ULONG_PTR expected) {
     return ::GetQueuedCompletionStatus(port.get(), &bytes, &key, &overlapped, 0) && key == expected;
 }
 
-TEST_F(Stage06FullServer, WhatIsReadyIsServedInOrder) {
-    NEEDS_THE_HEADERS();
-    promise("what is ready is served in the order in which it became so");
-    likely("the newest is served first, or one is lost when the queue runs empty");
-    CompletionPort port;
-    Statistics statistics;
-    ReadyQueue queue(port, statistics);
-    DWORD pushed = 0;
-    const auto push = [&] { return queue.push({{nullptr, 0, ++pushed, true}}); };
-    DWORD popped = 0;
-    const auto pop = [&] {
-        Ready ready{};
-        ++popped;
-        expect(queue.pop(ready) && ready.packet.bytes == popped, "number " + std::to_string(popped),
-               "number " + std::to_string(ready.packet.bytes) + ", or none");
-    };
-    for (int round = 0; round < 10; ++round) {
-        expect(push() && push(), "room in the queue", "none");
-        pop();
-        expect(push(), "room in the queue", "none");
-        pop();
-        pop();
-        Ready none;
-        expect(!queue.pop(none), "nothing, as the queue is empty", "something");
-    }
-}
-
 TEST_F(Stage06FullServer, AWorkerThatSleepsIsWokenWhenManyWait) {
     NEEDS_THE_HEADERS();
-    promise("when much is ready and a worker sleeps at the port, one packet wakes it; nobody is woken for little");
+    promise("when many wait for a turn and a worker sleeps at the port, one packet wakes it; nobody is woken for one");
     likely("the queue is only looked at by the worker that filled it: the others sleep while clients wait");
     CompletionPort port;
     Statistics statistics;
-    ReadyQueue queue(port, statistics);
+    TurnQueue queue(port, statistics);
+    std::array<NoTurn, 100> turns;
     expect(queue.sleep() == INFINITE, "a worker that has nothing to do to wait without a limit", "another limit");
-    const Ready ready{};
-    queue.push(ready);
+    queue.push(turns[0]);
     expect(statistics.post_calls == 0, "nobody woken for one", std::to_string(statistics.post_calls) + " posts");
     expect(queue.sleep() == 0, "a worker that has something to do not to wait", "another limit");
-    for (int i = 0; i < 50; ++i)
-        queue.push(ready);
-    expect(statistics.post_calls == 1 && takes_packet(port, ReadyQueue::wake_key), "one packet with the wake-up key",
+    for (std::size_t i = 1; i < 50; ++i)
+        queue.push(turns[i]);
+    expect(statistics.post_calls == 1 && takes_packet(port, TurnQueue::wake_key), "one packet with the wake-up key",
            std::to_string(statistics.post_calls) + " posts");
     queue.woken();
     queue.wake_up();
-    for (int i = 0; i < 50; ++i)
-        queue.push(ready);
+    for (std::size_t i = 50; i < 100; ++i)
+        queue.push(turns[i]);
     expect(statistics.post_calls == 1, "nobody woken when all are awake", std::to_string(statistics.post_calls));
 }
 
