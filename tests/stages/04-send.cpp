@@ -34,12 +34,10 @@ void serve_ten(Program& program) {
         program.expect_line(finished(client, 5, 5));
 }
 
-TEST_F(Stage04Send, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
-TEST_F(Stage04Send, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
-
 TEST_F(Stage04Send, WhatComesIsSentBack) {
     promise("the bytes that a client sends come back to it");
     likely("no send is posted when a receive completes, or the next receive is not posted when a send completes");
+    likely_when(Symptom::wrong_bytes, "the WSABUF has the size of the buffer: send as many bytes as were received");
     Program program;
     Client client(program.address());
     program.expect_line("accepted " + client.address());
@@ -62,7 +60,8 @@ TEST_F(Stage04Send, EveryValueOfAByteComesBack) {
 
 TEST_F(Stage04Send, SingleBytesComeBackInOrder) {
     promise("a message that comes byte by byte comes back whole and in order");
-    likely("the buffer is received into while it is still being sent");
+    likely("the buffer is received into while it is still being sent, or more of it is sent than was received");
+    likely_when(Symptom::no_bytes, "the next receive is not posted when a send completes");
     Program program;
     Client client(program.address());
     const std::string message = numbered_bytes(600);
@@ -249,6 +248,9 @@ TEST_F(Stage04Send, StopsWhileEveryClientIsBusy) {
     expect(ended.size() == 30, "30 lines `cancelled ADDRESS: the server stops, ...`", std::to_string(ended.size()));
 }
 
+TEST_F(Stage04Send, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
+TEST_F(Stage04Send, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
+
 // A SendOperation in this process, on a real connection, whose packets the test hands out itself.
 class ShortSends : public SendOperation::Handler {
 public:
@@ -258,8 +260,9 @@ public:
     }
     ~ShortSends() {
         while (port_.pending() > 0) {
-            const Packet packet = next_packet();
+            Packet packet = next_packet();
             if (packet.operation == nullptr) return;
+            packet.succeeded = false;  // so nothing is continued
             packet.operation->dispatch(packet);
         }
     }
@@ -360,6 +363,26 @@ TEST_F(Stage04Send, AShortSendIsContinuedInTheRightBuffer) {
         "i");
     expect(sender.ends == 1 && sender.total == 9, "one call of sent(9, 0)",
            std::to_string(sender.ends) + " calls, the last with " + std::to_string(sender.total) + " bytes");
+}
+
+TEST_F(Stage04Send, EmptyBuffersAreNothingToWaitFor) {
+    NEEDS_THE_HEADERS();
+    promise("empty buffers, in the middle, at the end or alone, add no byte and no packet: the handler hears once");
+    likely("the rest is taken for done only when a byte moves past its last buffer: an empty one then stays for ever");
+    ShortSends sender;
+    sender.start({"abc", "", "defg", ""});
+    sender.complete_short(3);  // up to the first empty one
+    sender.complete_short(100);
+    sender.client.expect(
+        "abcdefg"
+        "defg");
+    expect(sender.ends == 1 && sender.total == 7, "one call of sent(7, 0)",
+           std::to_string(sender.ends) + " calls, the last with " + std::to_string(sender.total) + " bytes");
+    sender.start({"", ""});
+    const DWORD bytes = sender.complete_short(100);
+    expect(bytes == 0 && sender.ends == 2 && sender.total == 0, "a packet of 0 bytes and a second call, sent(0, 0)",
+           "a packet of " + std::to_string(bytes) + " and " + std::to_string(sender.ends) + " calls, the last with " +
+               std::to_string(sender.total) + " bytes");
 }
 
 }  // namespace

@@ -10,7 +10,11 @@ namespace {
 
 class Stage05Disconnect : public StageTest {
 protected:
-    Stage05Disconnect() : StageTest("notes/05-disconnect.md", STAGE_PROGRAM) {}
+    Stage05Disconnect() : StageTest("notes/05-disconnect.md", STAGE_PROGRAM) {
+        likely_if_seen("error 0 (0)",
+                       "its count came to 0 and nothing had said why: the next receive was not started, the error of a "
+                       "start was not kept, or an operation was started without being counted");
+    }
 };
 
 CONTRACT_TESTS(Stage05Disconnect)
@@ -34,9 +38,6 @@ void serve_ten(Program& program) {
         program.expect_line("finished " + client.address() + ": the client closed first");
 }
 
-TEST_F(Stage05Disconnect, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
-TEST_F(Stage05Disconnect, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
-
 TEST_F(Stage05Disconnect, TheSecondLineTellsWhetherSocketsAreReused) {
     promise("the second line tells whether this system reuses sockets: Windows does, Wine does not");
     likely("Wine's DisconnectEx takes TF_REUSE_SOCKET and says that it worked: ask ntdll for wine_get_version",
@@ -51,6 +52,9 @@ TEST_F(Stage05Disconnect, TheClientFinishes) {
     promise(
         "when the client closes first, it gets the rest of its echo and our FIN, and the line says who closed first");
     likely("zero bytes are taken for a lost client");
+    likely_when(Symptom::no_bytes,
+                "all bytes came back: its count never comes to 0, as a handler returns without release() or something "
+                "is added twice; not all did: the next receive or send is not started");
     Program program;
     Client client(program.address());
     const std::string message = numbered_bytes(50000);
@@ -65,6 +69,7 @@ TEST_F(Stage05Disconnect, TheClientFinishes) {
 TEST_F(Stage05Disconnect, TheClientIsLost) {
     promise("a client that resets is told as lost, with the error's name and Winsock's number");
     likely("a failed packet is taken for an end, or its number is the port's own (64) instead of Winsock's");
+    likely_when(Symptom::line_missing, "after an error a handler returns without release(), so nobody closes it");
     Program program;
     std::size_t lost = 0;
     for (int i = 0; i < 20; ++i) {
@@ -78,6 +83,23 @@ TEST_F(Stage05Disconnect, TheClientIsLost) {
     const std::size_t least = wine_version() == 8 ? 1 : 20;
     expect(lost >= least, "`lost ADDRESS: WSAECONNRESET (10054)` for each of 20 clients that reset",
            std::to_string(lost) + " such lines");
+    program.stop();
+}
+
+TEST_F(Stage05Disconnect, AStartThatFailsEndsTheConnection) {
+    promise("a client that resets behind its bytes is told once: the answer to them cannot be sent any more");
+    likely("a start that failed was not taken off the count, or its error was not looked at: no packet will come");
+    Program program;
+    std::vector<Client> clients;
+    for (int i = 0; i < 50; ++i) {
+        clients.emplace_back(program.address());
+        program.expect_line("accepted " + clients.back().address());
+        clients.back().send(std::string(20000, 'x'));
+        clients.back().reset();
+    }
+    for (const Client& client : clients)
+        program.expect_line_like("lost " + client.address() + ": WSAE[A-Z]+ \\(\\d+\\)|finished " + client.address() +
+                                 ": the client closed first");
     program.stop();
 }
 
@@ -168,6 +190,19 @@ TEST_F(Stage05Disconnect, AClientThatNeverEndsIsAbortedAfterTheDeadline) {
     client.expect_end(End::finished);
     program.expect_line("aborted " + client.address() + ": no end from the client within 0.5 s");
     program.stop();
+}
+
+TEST_F(Stage05Disconnect, TheAbortAfterTheDeadlineIsAReset) {
+    promise("a client that does not end within --deadline gets RST: after it, the client cannot send either");
+    likely("without linger{1, 0} closesocket gives up quietly: the client has had FIN already, and goes on sending");
+    Program program({"0", "--deadline", "0.5"});
+    Client client(program.address());
+    client.send("bye\n");
+    client.expect_end(End::finished);
+    program.expect_line("aborted " + client.address() + ": no end from the client within 0.5 s");
+    program.stop();  // so the socket is closed
+    expect(!client.try_send("x"), "the client's next send to fail, because RST has come",
+           "it was taken: the client has seen nothing but FIN");
 }
 
 TEST_F(Stage05Disconnect, AbortResetsTheConnection) {
@@ -356,6 +391,9 @@ TEST_F(Stage05Disconnect, StopsWhateverTheConnectionsAreDoing) {
     for (Client& client : clients)
         program.expect_line("cancelled " + client.address() + ": the server stops");
 }
+
+TEST_F(Stage05Disconnect, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
+TEST_F(Stage05Disconnect, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
 
 TEST_F(Stage05Disconnect, AReusedSocketServesTheNextClient) {
     if (on_wine()) GTEST_SKIP() << "Wine does not reuse sockets: DisconnectEx(TF_REUSE_SOCKET) leaves them deaf";

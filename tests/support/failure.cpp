@@ -25,6 +25,7 @@ struct Story {
     std::string cause;
     std::string section;
     std::map<Symptom, std::string> causes;
+    std::vector<std::pair<std::string, std::string>> causes_if_seen;
     std::mutex mutex;
     std::vector<Step> steps;
     std::vector<Witness*> witnesses;
@@ -67,7 +68,6 @@ struct Advice {
 
 Advice advice_for(Symptom symptom, const std::string& saw) {
     Story& now = story();
-    if (const auto own = now.causes.find(symptom); own != now.causes.end()) return {own->second, now.section};
     const auto seen = [&](const char* text) { return saw.find(text) != std::string::npos; };
     if (seen("ERROR_CALL_NOT_IMPLEMENTED")) {
         return {"a body is still a TODO: this error is what stands in for it", "Walk-through"};
@@ -76,6 +76,10 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
         return {"997, pending, is how AcceptEx, WSARecv and WSASend normally begin; it was taken for a failure",
                 "The calls"};
     }
+    for (const auto& [text, cause] : now.causes_if_seen) {
+        if (seen(text.c_str())) return {cause, now.section};
+    }
+    if (const auto own = now.causes.find(symptom); own != now.causes.end()) return {own->second, now.section};
     switch (symptom) {
         case Symptom::not_started:
             return {"the program is not built, or IOCP_STAGE_PROGRAM does not name a program", "Run it"};
@@ -85,15 +89,8 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
         case Symptom::ended_early:
             if (seen("an operation was destroyed while")) {
                 return {
-                    "the connection went away while an operation of its own was pending: two operations overlap, "
-                    "begin() "
-                    "came after the call, or 997 (pending) was taken for a failure",
-                    "What goes wrong"};
-            }
-            if (seen("0xC0000005") || seen("0xC0000374")) {
-                return {
-                    "memory was freed or moved while an operation was pending: the OVERLAPPED, the buffer or the "
-                    "connection must live until the packet has come, also when the call returned 0 or said 997",
+                    "a pending operation went away: it was on the stack, its connection ended while another of its "
+                    "operations was pending, begin() came after the call, or 997 (pending) was taken for a failure",
                     "What goes wrong"};
             }
             if (seen("exit code 3") || seen("0x40000015") || seen("0xC0000409")) {
@@ -101,6 +98,16 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
                     "abort(): a checked error (see its stderr) or an exception that left a thread; the completion path "
                     "must not throw",
                     "What goes wrong"};
+            }
+            if (seen("exit code 0x")) {
+                return {
+                    "a crash: the memory of a pending operation was freed, or was on the stack. OVERLAPPED, buffer and "
+                    "connection must live until the packet has come, also when the call returned 0, and when it said "
+                    "997 (pending), which is no failure; where operations are counted, count before the call",
+                    "What goes wrong"};
+            }
+            if (seen("has ended by itself, exit code 0;")) {
+                return {"main returned before its stdin had ended", "Run it"};
             }
             return {
                 "the start failed (its stderr names the call), or one client's error was taken for the server's own",
@@ -112,9 +119,9 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
                 "What goes wrong"};
         case Symptom::does_not_stop:
             return {
-                "an operation is never cancelled or never completes, begin() is missing before a call, or a worker "
-                "waits "
-                "for a packet that nobody posts; closing the port wakes no one reliably",
+                "the count of what is pending never comes to 0: a worker has ended at a failed packet (FALSE), an "
+                "operation is never cancelled, begin() is missing before a call, or one was counted twice: after a "
+                "call that returned 0 a packet comes too",
                 "What goes wrong"};
         case Symptom::wrong_exit_code:
             return {"0 after stdin has ended, 1 for a failed start, 2 for a bad argument, whatever the clients did",
@@ -129,9 +136,13 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
                     "failed",
                     "What goes wrong"};
             }
+            if (seen(" posted, 0 completed, ")) {
+                return {"no packet is counted as completed: dispatch() must do so, behind the handler",
+                        "What goes wrong"};
+            }
             return {
-                "a start that failed at once was counted as posted (no packet will come), or a packet was thrown away "
-                "without being counted",
+                "a start that failed at once was counted as posted (no packet will come), a packet was thrown away "
+                "without being counted, or the workers ended while some were in the queue",
                 "What goes wrong"};
         default:
             break;
@@ -211,6 +222,7 @@ StageTest::StageTest(const char* note, const char* program) {
     now.cause.clear();
     now.section = "What goes wrong";
     now.causes.clear();
+    now.causes_if_seen.clear();
     now.steps.clear();
     watch_over_the_test();
 }
@@ -229,6 +241,10 @@ void likely(std::string cause, std::string section) {
 }
 
 void likely_when(Symptom symptom, std::string cause) { story().causes[symptom] = std::move(cause); }
+
+void likely_if_seen(std::string text, std::string cause) {
+    story().causes_if_seen.emplace_back(std::move(text), std::move(cause));
+}
 
 void did(const std::string& step) {
     const std::lock_guard lock(story().mutex);

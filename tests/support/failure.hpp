@@ -38,6 +38,8 @@ void promise(std::string text);
 void likely(std::string cause, std::string section = "What goes wrong");
 // The test's own guess for one symptom, in place of the general one.
 void likely_when(Symptom symptom, std::string cause);
+// Goes before all of these where `text` is part of what was seen. For a fixture: what a stage's basic mistakes print.
+void likely_if_seen(std::string text, std::string cause);
 // One step of what the test did. The same step again is counted, not repeated.
 void did(const std::string& step);
 
