@@ -2,6 +2,7 @@
 # Runs the tests of a stage on your code.
 #   check.sh 03               builds mine/03-recv in place of the original
 #   check.sh 03 --upward      and every later stage on it too, the full server as well
+#   check.sh 03 --exercise 4  runs the test of exercise 4 of note 03 on it instead
 #   check.sh 03 PROGRAM.exe   takes any program that keeps the promises of the stage
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -9,14 +10,14 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 number=${1:-none}
 stage=$(ls -d "$number"-*/ 2>/dev/null) || {
     echo "There is no stage '$number': two digits, please, 01 to 06." >&2
-    sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 stage=${stage%/}
 what=${2:-}
 
 scripts/setup-linux.sh
-if [[ -n $what && $what != --upward ]]; then
+if [[ -n $what && $what != --upward && $what != --exercise ]]; then
     [[ -f $what ]] || {
         echo "There is no program $what." >&2
         exit 1
@@ -50,8 +51,16 @@ if [[ $what == --upward ]]; then
         targets+=("stage-$later-tests")
         labels+="|stage-$later"
     done
+elif [[ $what == --exercise ]]; then
+    exercise=exercise-$number-${3:-none}
+    [[ -f tests/exercises/${exercise#*-}.cpp ]] || {
+        echo "There is no ${exercise#*-}.cpp in tests/exercises/: that exercise has no test of its own." >&2
+        exit 2
+    }
+    targets=("$exercise-tests")
+    labels=$exercise
 fi
-cmake --preset linux-wine -B "$build" -D IOCP_MINE="$view" >/dev/null
+cmake --preset linux-wine -B "$build" -D IOCP_MINE="$view" -D IOCP_EXERCISES=ON >/dev/null
 cmake --build "$build" --target "${targets[@]}"
 cmake/run-under-wine.sh
 ctest --test-dir "$build" --output-on-failure -j 2 -L "$labels" -LE native || {

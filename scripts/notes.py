@@ -5,6 +5,7 @@ notes.py refresh    cuts the excerpts in notes/*.md from the sources again
 notes.py excerpts   fails where an excerpt is not what the source says now
 notes.py claims     fails on a tag without a test case, a case without a tag, and a tag in two places
 notes.py links      fails on a link to what does not exist, and on the name of a stage test that does not exist
+notes.py exercises  fails on an exercise without a proof, and the other way round; and on a test that is not proven
 """
 import collections
 import pathlib
@@ -19,6 +20,7 @@ EXCERPT = re.compile(r"(<!-- excerpt: (\S+) (\S+) -->\n```\w*\n)(.*?)(^```$)", r
 TAG = re.compile(r"\[([a-z0-9]+\.\d+)\]\(\.\./tests/claims/([\w-]+)\.cpp\)")
 CASE = re.compile(r'TEST_CASE\(\s*"([a-z0-9]+\.\d+) ')
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+EXERCISE = re.compile(r"^(\d)\. .*?(?=^\d\. |\Z)", re.M | re.S)
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
@@ -116,11 +118,36 @@ def links():
                 fault(f"{place(note, text, match)}: there is no test {match[1]}")
 
 
+def exercises():
+    proofs, known = ROOT / "tests/exercises", set()
+    for note in sorted((ROOT / "notes").glob("[0-9][0-9]-*.md")):
+        text = note.read_text()
+        section = re.search(r"^## Exercises$.*?(?=^## )", text, re.M | re.S)
+        for match in EXERCISE.finditer(text[: section.end()], section.start()):
+            number = f"{note.name[:2]}-{match[1]}"
+            known.add(number)
+            patch = proofs / f"{number}.patch"
+            if not patch.exists():
+                if "`scripts/check.sh" not in match[0] or "--exercise" in match[0]:  # tests/doors.sh proves that one
+                    fault(f"{place(note, text, match)}: there is no tests/exercises/{patch.name}")
+                continue
+            proven = patch.read_text().partition("\n--- ")[0]
+            for test in re.findall(r"Stage0\d\w+\.[A-Z]\w+|claims\.\d\d-[\w-]+", match[0]):
+                if test not in proven.split():
+                    fault(f"{place(note, text, match)}: {patch.name} says nothing of {test}")
+            if patch.with_suffix(".cpp").exists() and f"`exercise-{number}`" not in match[0]:
+                fault(f"{place(note, text, match)}: exercise {number} has a test, and its label is not told")
+    for file in sorted(proofs.iterdir()):
+        if file.stem not in known or not file.with_suffix(".patch").exists():
+            fault(f"{file.relative_to(ROOT)}: no note has this exercise, or it has no patch")
+
+
 faults = []
 fault = faults.append
 
 if __name__ == "__main__":
-    commands = {"refresh": lambda: excerpts(True), "excerpts": lambda: excerpts(False), "claims": claims, "links": links}
+    commands = {"refresh": lambda: excerpts(True), "excerpts": lambda: excerpts(False), "claims": claims,
+                "links": links, "exercises": exercises}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]]()
