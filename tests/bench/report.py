@@ -14,14 +14,15 @@ import sys
 PEERS = {"asio": "Asio", "go": "Go", "node": "Node"}
 SERVERS = {"ours": "ours"} | PEERS
 # What is compared: the column, its name, its unit, by what it is divided for the unit, and in which workloads.
-NO_RATE = ("idle", "fairness")
+FAIRNESS = ("fairness", "fairness-8")
+NO_RATE = ("idle", *FAIRNESS)
 NO_LATENCY = ("idle", "burst")
-NO_REQUESTS = ("idle", "burst", "fairness")
+NO_REQUESTS = ("idle", "burst", *FAIRNESS)
 MEASURES = {
     "rate": ("per_second", "rate", "/s", 1, lambda workload: workload not in NO_RATE),
     "p99": ("p99_us", "p99", "ms", 1e3, lambda workload: workload not in NO_LATENCY),
     "requests": ("requests", "requests to Wine's server", "each", 1, lambda workload: workload not in NO_REQUESTS),
-    "noisy": ("noisy_mb_per_second", "what the noisy get", "MB/s", 1, lambda workload: workload == "fairness"),
+    "noisy": ("noisy_mb_per_second", "what the noisy get", "MB/s", 1, lambda workload: workload in FAIRNESS),
     "memory": ("server_bytes", "memory of the server", "KiB a connection", 1024, lambda workload: workload == "idle"),
     "whole": ("whole_bytes", "and of Wine's server", "KiB a connection", 1024, lambda workload: workload == "idle"),
 }
