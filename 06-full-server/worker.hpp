@@ -103,11 +103,12 @@ public:
         while (!stop_) {
             dequeue();
             // Then turns; but so many only, as those that always have something must not keep the packets of the
-            // others waiting. A large piece counts for more.
+            // others waiting. A large piece counts for more; for less once there have been no packets for a while.
+            const DWORD as_long_as_a_turn = looks_in_vain_ < 64 ? 1024 : 16384;  // bytes
             for (std::size_t work = 0; work < inline_bound_;) {
                 Turn* const turn = turns_.pop();
                 if (turn == nullptr) break;
-                work += 1 + turn->take_turn() / 1024;
+                work += 1 + turn->take_turn() / as_long_as_a_turn;
             }
         }
         //]
@@ -124,6 +125,7 @@ private:
         const BOOL any = ::GetQueuedCompletionStatusEx(
             port_.get(), entries_.data(), static_cast<ULONG>(entries_.size()), &count, milliseconds, FALSE);
         if (milliseconds == INFINITE) turns_.wake_up();
+        looks_in_vain_ = any ? 0 : looks_in_vain_ + 1;
         if (!any) return;  // nothing came in time
         //[ batch
         for (const OVERLAPPED_ENTRY& entry : std::span(entries_).first(count)) {
@@ -151,5 +153,6 @@ private:
     Statistics& statistics_;
     const unsigned inline_bound_;
     std::vector<OVERLAPPED_ENTRY> entries_;
+    unsigned looks_in_vain_ = 0;  // at the port, in a row
     bool stop_ = false;
 };

@@ -2,7 +2,7 @@
 # Measures the full server against Asio, Go and Node, all under Wine on this machine:
 #   bench.sh [--switches] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both] [--threads N]
 # It leaves samples.csv, table.md and plots in build/bench/. With --switches it measures the full server against itself
-# without one of its means, and leaves switches.csv and switches.md. A full run takes about half an hour, --quick some
+# without one of its means, and leaves switches.csv and switches.md. A full run takes about 25 minutes, --quick some
 # minutes; the machine should have nothing else to do.
 #
 # Each round takes the workloads in turn, and for each of them every server in turn, so what disturbs the machine for a
@@ -18,7 +18,7 @@ usage() {
     sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-rounds=5 seconds=4 warmup=1 only='' pin=split threads='' results=samples
+rounds=5 seconds=3 warmup=1 only='' pin=split threads='' results=samples
 while [[ $# -gt 0 ]]; do
     case $1 in
         --switches) results=switches ;;
@@ -46,7 +46,7 @@ ping-pong-64    echo  ping-pong --connections 64
 ping-pong-1000  echo  ping-pong --connections 1000
 ping-pong-5000  echo  ping-pong --connections 5000
 pipelined       echo  ping-pong --connections 64 --depth 16
-large           echo  ping-pong --connections 64 --size 65536
+large           large ping-pong --connections 64 --size 65536
 churn           echo  churn     --connections 64
 fairness        echo  fairness  --connections 64 --noisy 2
 fairness-8      echo  fairness  --connections 64 --noisy 8
@@ -54,12 +54,10 @@ fan-out         chat  fan-out   --connections 500 --depth 16
 burst           echo  burst     --connections 2000
 idle            echo  idle      --connections 5000
 '
-if [[ -n $only ]]; then
-    workloads=$(grep -E "^$only " <<<"$workloads") || {
-        echo "bench.sh: there is no workload $only" >&2
-        exit 2
-    }
-fi
+workloads=$(grep -E "^${only:-.+} " <<<"$workloads") || {
+    echo "bench.sh: there is no workload $only" >&2
+    exit 2
+}
 
 # All take any free port.
 out=build/bench
@@ -70,6 +68,13 @@ declare -A echo_servers=(
     [asio]="$out/windows/asio-echo.exe 0 $threads"
     [go]="$out/go-echo.exe 0"
     [node]="$node tests/bench/servers/node/echo.js 0"
+)
+# An Asio server chooses its buffer. It has 16 KiB, but for large messages what is best for them.
+declare -A large_servers=(
+    [ours]="${echo_servers[ours]}"
+    [asio]="${echo_servers[asio]} 65536"
+    [go]="${echo_servers[go]}"
+    [node]="${echo_servers[node]}"
 )
 declare -A chat_servers=(
     [ours]="${echo_servers[ours]} --app chat"
@@ -101,15 +106,17 @@ while IFS='|' read -r label options shows; do
     labels+=("$label")
     [[ $options == *--workers* ]] || options+=" --workers $threads"
     echo_servers[$label]="$ours $options"
+    large_servers[$label]="$ours $options"
     chat_servers[$label]="$ours $options --app chat"
     shown_by[$label]=$shows
 done <<<"$switches"
 
 measured_by() { # workload, kind: the servers that are to be measured, the first another one in each round
     local i label
+    local -n servers=${2}_servers
     for ((i = 0; i < ${#labels[@]}; ++i)); do
         label=${labels[(i + round - 1) % ${#labels[@]}]}
-        [[ $2 == echo || -n ${chat_servers[$label]:-} ]] || continue
+        [[ -n ${servers[$label]:-} ]] || continue
         [[ " ${shown_by[$label]:-$1} " != *" $1 "* ]] || echo "$label"
     done
 }
@@ -129,8 +136,8 @@ build() {
 
 # Sets server (its process), port and log. Now and then a program ends under Wine as it starts: it gets three tries.
 start_server() { # kind, label
-    local command=${echo_servers[$2]} tries tenths
-    [[ $1 == echo ]] || command=${chat_servers[$2]}
+    local -n servers=${1}_servers
+    local command=${servers[$2]} tries tenths
     log=$out/log/$round-$workload-$2.txt
     for ((tries = 0; tries < 3; ++tries)); do
         : >"$log"
@@ -173,11 +180,11 @@ find_wineserver() {
     done
 }
 
-# It would end by itself 10 s after the last program.
+# It would end by itself 10 s after the last program. SIGINT ends Wine's services too, SIGTERM would leave them behind.
 stop_wineserver() {
     local pid tenths
     for pid in $(find_wineserver); do
-        kill -TERM "$pid" 2>/dev/null || true
+        kill -INT "$pid" 2>/dev/null || true
         for ((tenths = 0; tenths < 100; ++tenths)); do
             kill -0 "$pid" 2>/dev/null || break
             sleep 0.1
@@ -235,12 +242,12 @@ done_runs=0 all_runs=0 round=1 fewest=1
 [[ $results == samples ]] || fewest=2
 while read -r workload kind arguments; do
     servers=$(measured_by "$workload" "$kind" | wc -l)
-    [[ -z $workload || $servers -lt $fewest ]] || ((all_runs += rounds * servers))
+    [[ $servers -lt $fewest ]] || ((all_runs += rounds * servers))
 done <<<"$workloads"
 for ((round = 1; round <= rounds; ++round)); do
     while read -r workload kind arguments; do
         mapfile -t servers < <(measured_by "$workload" "$kind")
-        [[ -n $workload && ${#servers[@]} -ge $fewest ]] || continue
+        [[ ${#servers[@]} -ge $fewest ]] || continue
         for label in "${servers[@]}"; do
             measure "$label"
         done

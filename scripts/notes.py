@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Keeps the notes true to the code and the tests.
 
-notes.py refresh    cuts the excerpts in notes/*.md from the sources again
-notes.py excerpts   fails where an excerpt is not what the source says now
+notes.py refresh    cuts the excerpts in notes/*.md from the sources again, and makes the tables from the samples
+notes.py excerpts   fails where an excerpt is not what the source says now, or a table not what the samples say
 notes.py claims     fails on a tag without a test case, a case without a tag, and a tag in two places
 notes.py links      fails on a link to what does not exist, and on the name of a stage test that does not exist
 notes.py exercises  fails on an exercise without a proof, and the other way round; and on a test that is not proven
@@ -14,12 +14,18 @@ import sys
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests/bench"))
+sys.dont_write_bytecode = True
+import report
+
 NOTES = sorted((ROOT / "notes").glob("*.md"))
 # <!-- excerpt: FILE REGION -->, and the block of code behind it
 EXCERPT = re.compile(r"(<!-- excerpt: (\S+) (\S+) -->\n```\w*\n)(.*?)(^```$)", re.M | re.S)
+# <!-- table: KIND FILE -->, the table, and <!-- end -->
+TABLE = re.compile(r"(<!-- table: (\w+) (\S+) -->\n)(.*?)(^<!-- end -->$)", re.M | re.S)
 TAG = re.compile(r"\[([a-z0-9]+\.\d+)\]\(\.\./tests/claims/([\w-]+)\.cpp\)")
 CASE = re.compile(r'TEST_CASE\(\s*"([a-z0-9]+\.\d+) ')
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 EXERCISE = re.compile(r"^(\d)\. .*?(?=^\d\. |\Z)", re.M | re.S)
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
@@ -60,7 +66,16 @@ def excerpts(refresh):
                 fault(f"{place(note, text, match)}: {file} {name} has changed; run scripts/notes.py refresh")
             return head + new + tail
 
-        new_text = EXCERPT.sub(cut, text)
+        def tabulate(match):
+            head, kind, file, old, tail = match.groups()
+            new = report.TABLES[kind](report.Samples(note.parent / file))
+            if new != old and not refresh:
+                fault(f"{place(note, text, match)}: {file} says something else; run scripts/notes.py refresh")
+            return head + new + tail
+
+        new_text = TABLE.sub(tabulate, EXCERPT.sub(cut, text))
+        if text.count("<!-- table:") != len(TABLE.findall(text)):
+            fault(f"{note.relative_to(ROOT)}: a table comment without an end")
         if text.count("<!-- excerpt:") != len(EXCERPT.findall(text)):
             fault(f"{note.relative_to(ROOT)}: an excerpt comment without a block of code right behind it")
         if refresh and new_text != text:

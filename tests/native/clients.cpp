@@ -152,6 +152,14 @@ public:
         if (::kill(process(), SIGINT) != 0) throw failed("kill -INT");
     }
 
+    // Stopped, it does nothing at all, and finds everything that came meanwhile at once.
+    void pause() {
+        if (::kill(process(), SIGSTOP) != 0) throw failed("kill -STOP");
+    }
+    void resume() {
+        if (::kill(process(), SIGCONT) != 0) throw failed("kill -CONT");
+    }
+
     // Waits for the server's own end.
     Ended wait_for_end(std::chrono::seconds limit = patience) {
         if (!wait_until([this] { return has_ended(); }, limit)) throw std::runtime_error("the server did not end");
@@ -531,6 +539,32 @@ TEST(NativeClients, AnEchoTakesFewCalls) {
         std::printf("%u clients: %.3f calls for each echo\n", clients, each);
         EXPECT_LE(each, bound) << "calls for each echo with " << clients << " clients";
     }
+}
+
+// Pieces so large that the worker looks at the port after each, as far as the bound goes. There is nothing at the port,
+// though: all of it is in the sockets before the server looks, and it is little enough for each echo to finish inline.
+TEST(NativeClients, ABacklogTakesFewLooksAtThePort) {
+    constexpr unsigned clients = 64, pieces = 16, piece = 4096;
+    Server server({"--workers", "1", "--receive-buffer", "4096", "--first-receive", "4096", "--inline-bound", "4"});
+    std::vector<Client> all;
+    for (unsigned i = 0; i < clients; ++i) {
+        all.emplace_back(server);
+        all[i].send("a");
+        ASSERT_EQ(all[i].receive(1), "a");
+    }
+    server.pause();
+    for (unsigned i = 0; i < clients; ++i)
+        all[i].send(stream_part(i, 0, pieces * piece));
+    server.resume();
+    for (unsigned i = 0; i < clients; ++i)
+        ASSERT_EQ(all[i].receive(pieces * piece), stream_part(i, 0, pieces * piece)) << "for client " << i;
+    all.clear();
+    const Ended ended = server.stop();
+    expect_clean_end(ended);
+    // Not those for the packets of each client: accepted, first byte, first piece, end.
+    const std::uint64_t looks = ended.counts.at("dequeue calls"), others = 4 * clients;
+    std::printf("%llu dequeue calls for %u pieces\n", static_cast<unsigned long long>(looks), clients * pieces);
+    EXPECT_LE(looks, others + clients * pieces / 2) << "dequeue calls for " << clients * pieces << " pieces";
 }
 
 TEST(NativeClients, ASlowChatClientDelaysNobody) {
