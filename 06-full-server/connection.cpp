@@ -41,8 +41,7 @@ Connection::Connection(FullServer& server, CompletionPort& port, Socket socket, 
 void Connection::start() noexcept {
     {
         const std::lock_guard lock(mutex_);
-        pump();
-        receive();
+        ask_for_turn();
     }
     release();
 }
@@ -57,7 +56,7 @@ void Connection::send(std::span<const Piece> pieces) noexcept {
     } catch (const std::bad_alloc&) {
         return end_locked(End::no_memory);
     }
-    pump();
+    if (!sending_) ask_for_turn();
 }
 
 void Connection::finish(End end, double seconds) noexcept {
@@ -102,7 +101,8 @@ void Connection::received(DWORD bytes, DWORD error) noexcept {
             pump();  // the rest of the queue, then our FIN
         } else {
             receive_size_.received(bytes);
-            receive();
+            pump();  // an answer does not wait for its turn
+            if (may_receive()) ask_for_turn();
         }
     }
     release();
@@ -120,30 +120,35 @@ void Connection::sent(DWORD bytes, DWORD error) noexcept {
         } else {
             pump();
             // Once it is half empty, and not at the first byte of room: each change of direction costs a call.
-            if (queue_.size() <= server_.options().send_queue / 2) receive();
+            if (queue_.size() <= server_.options().send_queue / 2 && may_receive()) ask_for_turn();
         }
     }
     release();
 }
 //]
 
-// Asks for a turn in which to receive, unless it has one, or receives, or the client does not take what we send.
-void Connection::receive() noexcept {
-    if (reading_ || closing_ || client_finished_) return;
-    if (end_ == End::none && queue_.size() >= server_.options().send_queue) return;
-    reading_ = true;
+// Not if it receives already, or the client does not take what we send.
+bool Connection::may_receive() const noexcept {
+    if (reading_ || closing_ || client_finished_) return false;
+    return end_ != End::none || queue_.size() < server_.options().send_queue;
+}
+
+void Connection::ask_for_turn() noexcept {
+    if (turn_asked_) return;
+    turn_asked_ = true;
     pending_.add();
     server_.turns().push(*this);
 }
 
 //[ receive
-//? start the receive; three outcomes; what is there at once is handled here and now => return 0;
+//? send what others have queued; start the receive; three outcomes; what is there at once is handled here => return 0;
 DWORD Connection::take_turn() noexcept {
     Started started{Start::failed, 0, 0};
     {
         const std::lock_guard lock(mutex_);
-        reading_ = false;
-        if (!closing_ && has_buffer()) {
+        turn_asked_ = false;
+        pump();
+        if (may_receive() && has_buffer()) {
             reading_ = true;
             pending_.add();
             add(server_.statistics().receive_calls);

@@ -2,8 +2,8 @@
 //
 // A connection is open until end_ is set; from then on nothing that only an open one does is started. What is pending
 // is counted (stage 05), with the handlers that are running, and whoever takes the count to zero destroys the
-// connection. While it is open, at least one of these is counted: its receive, its turn to receive, a running handler,
-// or, while reading is paused, its send. So a visitor that finds it open under the lock may start a send.
+// connection. While it is open, at least one of these is counted: its receive, its turn, a running handler, or, while
+// reading is paused, its send. So a visitor that finds it open under the lock may ask for a turn.
 //
 // Threads: handlers run on workers; send, finish, drop and tick are for any thread that a handler of this connection
 // runs on, or that visits it through Connections::for_each.
@@ -47,8 +47,9 @@ public:
     // Begins to receive. Once, on the accepting worker; the connection may be gone when it returns.
     void start() noexcept;
 
-    // Queues the pieces, together and in order, and sends as soon as those before them are sent. Drops the connection
-    // if more than the limit waits already.
+    // Queues the pieces, together and in order. They are sent when this connection's own handler returns, or in its
+    // turn, with all that others have queued until then. Drops the connection if more than the limit waits already.
+    // Only on a worker.
     void send(std::span<const Piece> pieces) noexcept;
 
     // What is queued is sent, then our FIN; what still comes is thrown away. The client has `seconds` to finish too.
@@ -71,8 +72,9 @@ private:
     DWORD take_turn() noexcept override;
     void release() noexcept;
 
-    // These six with the lock held.
-    void receive() noexcept;
+    // These seven with the lock held.
+    void ask_for_turn() noexcept;
+    bool may_receive() const noexcept;
     bool has_buffer() noexcept;
     void pump() noexcept;
     void account_sent(DWORD bytes) noexcept;
@@ -93,7 +95,8 @@ private:
     DWORD error_ = 0;                  // with End::lost
     bool closing_ = false;             // nothing more is started: what is pending was cancelled, or failed
     bool client_finished_ = false;     // no receive will be started
-    bool reading_ = false;             // a receive waits for its turn, is pending, or is being handled
+    bool turn_asked_ = false;          // it waits in the queue of turns
+    bool reading_ = false;             // a receive is pending, or is being handled
     bool sending_ = false;             // a send is pending; one at a time keeps the order
     bool fin_sent_ = false;
     ByteQueue queue_;  // waits to be sent; the bytes of the pending send are its first

@@ -2,7 +2,7 @@
 # Measures the full server against Asio, Go and Node, all under Wine on this machine:
 #   bench.sh [--switches] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both] [--threads N]
 # It leaves samples.csv, table.md and plots in build/bench/. With --switches it measures the full server against itself
-# without one of its means, and leaves switches.csv and switches.md. A full run takes about 25 minutes, --quick some
+# without one of its means, and leaves switches.csv and switches.md. A full run takes about 20 minutes, --quick some
 # minutes; the machine should have nothing else to do.
 #
 # Each round takes the workloads in turn, and for each of them every server in turn, so what disturbs the machine for a
@@ -51,6 +51,7 @@ churn           echo  churn     --connections 64
 fairness        echo  fairness  --connections 64 --noisy 2
 fairness-8      echo  fairness  --connections 64 --noisy 8
 fan-out         chat  fan-out   --connections 500 --depth 16
+fan-out-16      chat  fan-out   --connections 500 --senders 16
 burst           echo  burst     --connections 2000
 idle            echo  idle      --connections 5000
 '
@@ -91,7 +92,7 @@ no-skip-1    | --no-skip-on-success --batch 1 | ping-pong-1000
 bound-1      | --inline-bound 1               | ping-pong-64 fairness
 no-bound     | --inline-bound 100000          | ping-pong-64 large fairness
 accepts-1    | --accepts 1                    | churn burst
-gather-1     | --gather 1                     | large fan-out
+gather-1     | --gather 1                     | fan-out fan-out-16
 workers-2    | --workers 2                    | ping-pong-1 ping-pong-64 large churn fairness
 workers-8    | --workers 8                    | ping-pong-1 ping-pong-64 large churn fairness
 receive-1k   | --receive-buffer 1024          | ping-pong-64 large

@@ -61,6 +61,8 @@ int main(int argc, char** argv) {
     app.add_option("--size", options.size, "Bytes of a message")->check(CLI::Range(32, 65536));
     app.add_option("--depth", options.depth, "Messages on their way at once")->check(CLI::Range(1, 512));
     app.add_option("--noisy", options.noisy, "fairness: connections that send without pause");
+    app.add_option("--senders", options.senders, "fan-out: clients that send, besides the connections")
+        ->check(CLI::Range(1, 1000));
     app.add_option("--warmup", options.warmup, "Seconds before measuring")->check(CLI::Range(0.0, 60.0));
     app.add_option("--seconds", options.seconds, "Seconds of measuring, or of holding")->check(CLI::Range(0.0, 600.0));
     app.add_option("--pids", options.pids, "Processes of which /proc is read, the server's first");

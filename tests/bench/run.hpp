@@ -37,10 +37,11 @@ struct Options {
     std::string address = "127.0.0.1";
     std::uint16_t port = 7007;
     std::size_t connections = 64;
-    std::size_t size = 64;  // of a message, in bytes
-    std::size_t depth = 1;  // messages on their way at once
-    std::size_t noisy = 2;  // fairness: connections that send without pause
-    double warmup = 1;      // seconds
+    std::size_t size = 64;    // of a message, in bytes
+    std::size_t depth = 1;    // messages on their way at once
+    std::size_t noisy = 2;    // fairness: connections that send without pause
+    std::size_t senders = 1;  // fan-out: clients that send, besides `connections` that only receive
+    double warmup = 1;        // seconds
     double seconds = 5;
     std::vector<int> pids;  // of which processes to read what /proc tells; the first is the server's
 };

@@ -567,6 +567,39 @@ TEST(NativeClients, ABacklogTakesFewLooksAtThePort) {
     EXPECT_LE(looks, others + clients * pieces / 2) << "dequeue calls for " << clients * pieces << " pieces";
 }
 
+// A line is not sent as it comes, but when it is the receiver's turn, with all other lines that came until then.
+TEST(NativeClients, LinesOfManySendersShareASend) {
+    constexpr unsigned clients = 64, senders = 16;
+    Server server({"--app", "chat", "--workers", "1", "--verbose"});
+    std::vector<Client> all;
+    for (unsigned i = 0; i < clients; ++i) {
+        all.emplace_back(server);
+        server.wait_for_line("accepted " + all[i].address());
+    }
+    const auto line = [](unsigned sender) { return "line of sender " + std::to_string(10 + sender) + "\n"; };
+    server.pause();
+    for (unsigned i = 0; i < senders; ++i)
+        all[i].send(line(i));
+    server.resume();
+    for (unsigned i = 0; i < clients; ++i) {
+        std::vector<std::string> expected, seen;
+        for (unsigned sender = 0; sender < senders; ++sender) {
+            if (sender == i) continue;
+            expected.push_back(line(sender));
+            seen.push_back(all[i].receive_line());
+        }
+        std::sort(seen.begin(), seen.end());
+        ASSERT_EQ(seen, expected) << "for client " << i;
+    }
+    all.clear();
+    const Ended ended = server.stop();
+    expect_clean_end(ended);
+    const std::uint64_t sends = ended.counts.at("WSASend calls"), lines = clients * senders;
+    std::printf("%llu WSASend calls for %llu lines\n", static_cast<unsigned long long>(sends),
+                static_cast<unsigned long long>(lines));
+    EXPECT_LE(sends, lines / 2) << "WSASend calls for " << lines << " lines";
+}
+
 TEST(NativeClients, ASlowChatClientDelaysNobody) {
     Server server({"--app", "chat", "--verbose"});
     Client slow(server, 4096), first(server), second(server);
