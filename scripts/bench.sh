@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Measures the full server against Asio, Go and Node, all under Wine on this machine:
-#   bench.sh [--switches] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both] [--threads N]
+#   bench.sh [--switches|--requests] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both] [--threads N]
 # It leaves samples.csv, table.md and plots in build/bench/. With --switches it measures the full server against itself
-# without one of its means, and leaves switches.csv and switches.md. A full run takes about 20 minutes, --quick some
-# minutes; the machine should have nothing else to do.
+# without one of its means, and leaves switches.csv and switches.md. With --requests it tells what a message asks of
+# Wine's server, by kind, in requests.csv and requests.md. A full run takes about half an hour, --quick some minutes; the
+# machine should have nothing else to do.
 #
 # Each round takes the workloads in turn, and for each of them every server in turn, so what disturbs the machine for a
 # while disturbs all alike, and ratios are taken within a round. Each server is started anew for each workload.
@@ -15,13 +16,14 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 usage() {
-    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 rounds=5 seconds=3 warmup=1 only='' pin=split threads='' results=samples
 while [[ $# -gt 0 ]]; do
     case $1 in
         --switches) results=switches ;;
+        --requests) results=requests rounds=1 ;;
         --quick) rounds=2 seconds=0.8 warmup=0.3 ;;
         --rounds) rounds=${2:?} && shift ;;
         --only) only=${2:?} && shift ;;
@@ -32,6 +34,7 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 [[ $rounds =~ ^[1-9][0-9]?$ ]] || usage
+[[ $results != requests ]] || only=${only:-ping-pong-64}
 case $pin in
     split) server_processors=0 load_processors=1 threads=${threads:-1} ;;
     both) server_processors=0,1 load_processors=0,1 threads=${threads:-2} ;;
@@ -69,20 +72,26 @@ declare -A echo_servers=(
     [asio]="$out/windows/asio-echo.exe 0 $threads"
     [go]="$out/go-echo.exe 0"
     [node]="$node tests/bench/servers/node/echo.js 0"
+    [bare]="$out/windows/bare-echo.exe 0"
 )
-# An Asio server chooses its buffer. It has 16 KiB, but for large messages what is best for them.
+# These two choose their buffer. It has 16 KiB, but for large messages what is best for them.
 declare -A large_servers=(
     [ours]="${echo_servers[ours]}"
     [asio]="${echo_servers[asio]} 65536"
     [go]="${echo_servers[go]}"
     [node]="${echo_servers[node]}"
+    [bare]="${echo_servers[bare]} 65536"
 )
 declare -A chat_servers=(
     [ours]="${echo_servers[ours]} --app chat"
     [asio]="$out/windows/asio-chat.exe 0 $threads"
     [node]="$node tests/bench/servers/node/chat.js 0"
+    [asio-gather]="$out/windows/asio-chat.exe 0 $threads gather"
 )
-labels=(ours asio go node)
+labels=(ours asio go node bare asio-gather)
+declare -A shown_by=( # workloads; without an entry, all
+    [bare]='ping-pong-1 ping-pong-64 ping-pong-1000 pipelined large'
+)
 
 # For --switches: a name, the options of our server, the workloads that show what they do.
 switches='
@@ -90,17 +99,18 @@ no-skip      | --no-skip-on-success           | ping-pong-1 ping-pong-64 large c
 batch-1      | --batch 1                      | ping-pong-1000 burst
 no-skip-1    | --no-skip-on-success --batch 1 | ping-pong-1000
 bound-1      | --inline-bound 1               | ping-pong-64 fairness
+bound-16     | --inline-bound 16              | ping-pong-64 fairness
 no-bound     | --inline-bound 100000          | ping-pong-64 large fairness
 accepts-1    | --accepts 1                    | churn burst
 gather-1     | --gather 1                     | fan-out fan-out-16
 workers-2    | --workers 2                    | ping-pong-1 ping-pong-64 large churn fairness
 workers-8    | --workers 8                    | ping-pong-1 ping-pong-64 large churn fairness
 receive-1k   | --receive-buffer 1024          | ping-pong-64 large
+receive-16k  | --receive-buffer 16384         | large fairness
 receive-64k  | --first-receive 65536          | ping-pong-64 large idle
 small-turns  | --receive-buffer 4096 --inline-bound 1 | ping-pong-64 large fairness
 '
-[[ $results == samples ]] || labels=(ours)
-declare -A shown_by=()  # workloads; without an entry, all
+[[ $results != switches ]] || labels=(ours)
 while IFS='|' read -r label options shows; do
     [[ $results == switches && -n $label ]] || continue
     label=${label// /}
@@ -193,6 +203,23 @@ stop_wineserver() {
     done
 }
 
+# Starts Wine's server anew, so that it writes down all that it is asked.
+trace_wineserver() { # label
+    stop_wineserver
+    trace=$out/log/$round-$workload-$1-requests.txt
+    WINEPREFIX=$IOCP_WINE_PREFIX taskset -c $server_processors "$wineserver" --foreground --debug 2>"$trace" &
+    while [[ -z $(find_wineserver) ]]; do sleep 0.1; done
+}
+
+# How many requests of each kind there were for each WSASend, in the middle of the trace: neither start nor stop.
+count_requests() { # label
+    local lines
+    lines=$(wc -l <"$trace")
+    sed -n "$((lines / 2)),$((lines * 9 / 10))p" "$trace" | sed -nE 's/^[0-9a-f]+: *([a-z_]+)\(.*/\1/p' |
+        awk -v name="$workload,$1" '{ ++count[$0] }
+            END { for (kind in count) if ((each = count[kind] / count["send_socket"]) > 0.005) printf "%s,%s,%.2f\n", name, kind, each }'
+}
+
 # What our server counts, nothing for the others: calls of WSARecv, WSASend, the dequeue and the post for each message
 # that it sent.
 calls_per_message() { # size of a message
@@ -204,19 +231,25 @@ measure() { # label
     local line calls pids
     # A new one, because one that has served before holds memory that it would use again, and the growth would not show.
     [[ $workload != idle ]] || stop_wineserver
+    [[ $results != requests ]] || trace_wineserver "$1"
     start_server "$kind" "$1"
     line=$(timeout 180 taskset -c $load_processors $out/native/load $arguments --label "$1" --port "$port" \
         --warmup $warmup --seconds $seconds --pids "$server" $(find_wineserver)) || failures+=("round $round, $workload, $1")
     stop_server
     ((++done_runs))
     [[ -n $line ]] || return 0
-    calls=$(calls_per_message "$(cut -d, -f3 <<<"$line")")
-    echo "$round,$workload,$line,$calls" >>$out/$results.csv
+    if [[ $results == requests ]]; then
+        count_requests "$1" >>$out/$results.csv
+    else
+        calls=$(calls_per_message "$(cut -d, -f3 <<<"$line")")
+        echo "$round,$workload,$line,$calls" >>$out/$results.csv
+    fi
     awk -F, -v n="$done_runs" -v all="$all_runs" -v round="$round" -v name="$workload" \
         '{ printf "%3d/%d  round %d  %-14s  %-11s  %9.0f/s  p99 %9.0f us  %d errors\n", n, all, round, name, $1, $7, $9, $12 }' \
         <<<"$line"
 }
 
+wineserver=$(command -v wineserver || echo /usr/lib/wine/wineserver)
 export IOCP_WINE_PREFIX=$PWD/$out/wine-prefix # its own, so that Wine's server serves nobody else
 mkdir -p "$IOCP_WINE_PREFIX"
 server=
@@ -236,11 +269,13 @@ ulimit -n "$(ulimit -Hn)"
 taskset -c $server_processors cmake/run-under-wine.sh
 rm -rf $out/log $out/$results.csv
 mkdir -p $out/log
-echo "round,workload,$($out/native/load --columns),calls_per_message" >$out/$results.csv
+columns="round,workload,$($out/native/load --columns),calls_per_message"
+[[ $results != requests ]] || columns=workload,server,request,each
+echo "$columns" >$out/$results.csv
 
 # A workload that no switch shows is left out with --switches.
 done_runs=0 all_runs=0 round=1 fewest=1
-[[ $results == samples ]] || fewest=2
+[[ $results != switches ]] || fewest=2
 while read -r workload kind arguments; do
     servers=$(measured_by "$workload" "$kind" | wc -l)
     [[ $servers -lt $fewest ]] || ((all_runs += rounds * servers))

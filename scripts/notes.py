@@ -68,7 +68,7 @@ def excerpts(refresh):
 
         def tabulate(match):
             head, kind, file, old, tail = match.groups()
-            new = report.TABLES[kind](report.Samples(note.parent / file))
+            new = report.TABLES[kind](note.parent / file)
             if new != old and not refresh:
                 fault(f"{place(note, text, match)}: {file} says something else; run scripts/notes.py refresh")
             return head + new + tail

@@ -85,12 +85,12 @@ inline awaitable<void> receive_all(Run& run, EchoClient& client) {
     }
 }
 
-// A message every 20 ms. The time counts from when it should have been sent: a client that is kept waiting sends late,
+// A message every 50 ms. The time counts from when it should have been sent: a client that is kept waiting sends late,
 // and that must not hide how long it waited.
 inline awaitable<void> send_now_and_then(Run& run, EchoClient& client, Clock::time_point due) {
     asio::steady_timer timer(run.io);
     std::vector<char> message(run.options.size);
-    for (;; due += 20ms) {
+    for (;; due += 50ms) {
         timer.expires_at(due);
         co_await timer.async_wait(use_awaitable);
         co_await one_echo(client.socket, client.stream, message);
@@ -107,7 +107,7 @@ inline awaitable<void> fairness(Run& run) {
             run.spawn(send_without_pause(*clients[i]));
             run.spawn(receive_all(run, *clients[i]));
         } else {
-            run.spawn(send_now_and_then(run, *clients[i], Clock::now() + Clock::duration(20ms) * i / clients.size()));
+            run.spawn(send_now_and_then(run, *clients[i], Clock::now() + Clock::duration(50ms) * i / clients.size()));
         }
     }
     co_await measure(run);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""report.py FOLDER: makes table.md and the plots from FOLDER/samples.csv, and switches.md from FOLDER/switches.csv.
+"""report.py FOLDER: makes tables and plots from FOLDER/samples.csv, FOLDER/switches.csv and FOLDER/requests.csv.
 
 A ratio is of two figures of the same round; a table gives the median of a ratio over the rounds, and the smallest and
 largest of them.
@@ -13,6 +13,7 @@ import sys
 
 PEERS = {"asio": "Asio", "go": "Go", "node": "Node"}
 SERVERS = {"ours": "ours"} | PEERS
+OTHERS = {"bare": "a bare loop", "asio-gather": "Asio's chat, gathering"}
 # What is compared: the column, its name, its unit, by what it is divided for the unit, and in which workloads.
 FAIRNESS = ("fairness", "fairness-8")
 NO_RATE = ("idle", *FAIRNESS)
@@ -73,7 +74,8 @@ def heading(samples):
             "the rounds.", ""]
 
 
-def ratios_table(samples):
+def ratios_table(file):
+    samples = Samples(file)
     lines = heading(samples) + [
         "| workload | measure | " + " | ".join(SERVERS.values()) + " | "
         + " | ".join(f"ours / {name}" for name in PEERS.values()) + " |",
@@ -95,8 +97,27 @@ def ratios_table(samples):
     return "\n".join(lines) + "\n"
 
 
-def calls_table(samples):
+def others_table(file):
+    """What OTHERS do, our rate and p99 divided by theirs, and their rate divided by that of each peer."""
+    samples = Samples(file)
+    lines = ["| server | workload | rate, /s | p99, ms | requests to Wine's server, each | ours / it, rate | p99 | "
+             + " | ".join(f"it / {name}, rate" for name in PEERS.values()) + " |",
+             "|---|---|" + "---:|" * (5 + len(PEERS))]
+    for server, name in OTHERS.items():
+        for workload in samples.workloads:
+            if samples.median(workload, server, "count") is None:
+                continue
+            cells = [number(samples.median(workload, server, column) / divisor)
+                     for column, divisor in (("per_second", 1), ("p99_us", 1e3), ("requests", 1))]
+            cells += [ratio_text(samples.ratio(workload, "ours", server, column)) for column in ("per_second", "p99_us")]
+            cells += [ratio_text(samples.ratio(workload, server, peer, "per_second")) for peer in PEERS]
+            lines.append(f"| {name} | {workload} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def calls_table(file):
     """Calls of WSARecv, WSASend, the dequeue and the post for each message that our server sent."""
+    samples = Samples(file)
     lines = ["| workload | calls a message |", "|---|---:|"]
     for workload in samples.workloads:
         calls = samples.median(workload, "ours", "calls_per_message")
@@ -105,7 +126,8 @@ def calls_table(samples):
     return "\n".join(lines) + "\n"
 
 
-def switches_table(samples):
+def switches_table(file):
+    samples = Samples(file)
     lines = heading(samples) + [
         "| changed | workload | rate | p99 | calls a message | memory, KiB |",
         "|---|---|---:|---:|---:|---:|",
@@ -126,10 +148,29 @@ def switches_table(samples):
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"ratios": ratios_table, "calls": calls_table, "switches": switches_table}
+def requests_table(file):
+    """What a message of a workload asks of Wine's server: a row for each kind of request, a column for each server."""
+    each = collections.defaultdict(dict)
+    servers = {}
+    with file.open(newline="") as rows:
+        for row in csv.DictReader(rows):
+            servers[row["server"]] = None
+            each[row["workload"], row["request"]][row["server"]] = float(row["each"])
+    names = [(SERVERS | OTHERS)[server] for server in servers]
+    lines = ["| workload | request | " + " | ".join(names) + " |", "|---|---|" + "---:|" * len(names)]
+    # First what all of them ask for.
+    for (workload, request), counts in sorted(each.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
+        if max(counts.values()) >= 0.1:
+            cells = [f"{counts.get(server, 0):.1f}" for server in servers]
+            lines.append(f"| {workload} | `{request}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
-def plot_ratios(samples, folder, measure, title):
+TABLES = {"ratios": ratios_table, "others": others_table, "calls": calls_table, "switches": switches_table,
+          "requests": requests_table}
+
+
+def plot_ratios(samples, folder, measure, title, base):
     """One point for each workload and peer, with a bar from the smallest to the largest ratio of the rounds."""
     column, _, _, _, applies = MEASURES[measure]
     workloads = [workload for workload in samples.workloads if applies(workload)]
@@ -145,7 +186,8 @@ def plot_ratios(samples, folder, measure, title):
         set terminal svg size 900,420 font "sans-serif,13" background "white"
         set output "{folder / (measure + '.svg')}"
         set title "{title}"
-        set logscale y 2
+        set logscale y {base}
+        set format y "%g"
         set grid ytics
         set xrange [-0.5:{len(workloads) - 0.5}]
         set xtics ({tics}) rotate by -30
@@ -189,11 +231,13 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     out = pathlib.Path(sys.argv[1])
-    if (out / "switches.csv").exists():
-        (out / "switches.md").write_text(switches_table(Samples(out / "switches.csv")))
+    for kind in ("switches", "requests"):
+        if (out / f"{kind}.csv").exists():
+            (out / f"{kind}.md").write_text(TABLES[kind](out / f"{kind}.csv"))
     if (out / "samples.csv").exists():
+        tables = (TABLES[kind](out / "samples.csv") for kind in ("ratios", "others", "calls"))
+        (out / "table.md").write_text("\n".join(tables))
         samples = Samples(out / "samples.csv")
-        (out / "table.md").write_text(ratios_table(samples) + "\n" + calls_table(samples))
-        plot_ratios(samples, out, "rate", "Rate, ours divided by theirs: above 1, ours is ahead")
-        plot_ratios(samples, out, "p99", "p99 latency, ours divided by theirs: below 1, ours is ahead")
+        plot_ratios(samples, out, "rate", "Rate, ours divided by theirs: above 1, ours is ahead", 2)
+        plot_ratios(samples, out, "p99", "p99 latency, ours divided by theirs: below 1, ours is ahead", 10)
         plot_memory(samples, out)

@@ -18,6 +18,7 @@
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <iostream>
@@ -174,9 +175,9 @@ inline awaitable<void> one_echo(tcp::socket& socket, Stream& stream, std::vector
     stream.check(buffer.data(), buffer.size());
 }
 
-// Lets the clients run for the warm-up, then measures.
+// Lets the clients run for the warm-up, then measures. Thousands need longer until each has had its turn.
 inline awaitable<void> measure(Run& run) {
-    co_await pause(seconds(run.options.warmup));
+    co_await pause(seconds(run.options.warmup) * std::max<std::size_t>(1, run.options.connections / 1000));
     const double writes = write_calls(run.options.pids);
     run.measuring = true;
     const auto start = Clock::now();

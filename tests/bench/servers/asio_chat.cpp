@@ -1,6 +1,7 @@
 // A chat in the manner of Asio's example: each session has a queue of messages, a coroutine that reads lines and one
 // that writes the queue, message by message. Two things are added: the queue is bounded, as in the full server, and
-// several threads run the io_context, with a strand for the room, which the sessions share. asio-chat [port] [threads].
+// several threads run the io_context, with a strand for the room, which the sessions share. And one can be asked for:
+// to write all messages that wait in one call, which the example does not. asio-chat [port] [threads] [gather]
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
@@ -36,6 +37,8 @@ public:
         timer_.expires_at(std::chrono::steady_clock::time_point::max());
         socket_.set_option(tcp::no_delay(true));
     }
+
+    static inline bool gathers = false;  // set before the first session
 
     void start() {
         room_.insert(shared_from_this());
@@ -81,9 +84,12 @@ private:
                     co_await timer_.async_wait(asio::redirect_error(use_awaitable, ignored));
                     continue;
                 }
-                co_await asio::async_write(socket_, asio::buffer(*messages_.front()), use_awaitable);
-                waiting_bytes_ -= messages_.front()->size();
-                messages_.pop_front();
+                const std::size_t count = gathers ? messages_.size() : 1;
+                std::vector<asio::const_buffer> buffers;
+                for (std::size_t i = 0; i < count; ++i)
+                    buffers.push_back(asio::buffer(*messages_[i]));
+                waiting_bytes_ -= co_await asio::async_write(socket_, buffers, use_awaitable);
+                messages_.erase(messages_.begin(), messages_.begin() + static_cast<std::ptrdiff_t>(count));
             }
         } catch (const std::exception&) {
             stop();
@@ -112,6 +118,7 @@ awaitable<void> listen(tcp::acceptor& acceptor, Room& room) {
 int main(int argc, char** argv) {
     const auto port = static_cast<std::uint16_t>(argc > 1 ? std::atoi(argv[1]) : 7007);
     const int threads = argc > 2 ? std::atoi(argv[2]) : static_cast<int>(std::thread::hardware_concurrency());
+    Session::gathers = argc > 3 && argv[3] == std::string("gather");
     Room room;
     asio::io_context io(threads);
     tcp::acceptor acceptor(asio::make_strand(io), {asio::ip::address_v4::loopback(), port});
