@@ -2,8 +2,8 @@
 # Measures the full server against Asio, Go and Node, all under Wine on this machine:
 #   bench.sh [--switches|--requests] [--quick] [--rounds N] [--only WORKLOAD] [--pin split|both] [--threads N]
 # It leaves samples.csv, table.md and plots in build/bench/. With --switches it measures the full server against itself
-# without one of its means, and leaves switches.csv and switches.md. With --requests it tells what a message asks of
-# Wine's server, by kind, in requests.csv and requests.md. A full run takes about half an hour, --quick some minutes; the
+# without one of its means, and leaves switches.csv and switches.md. With --requests it counts what a message asks of
+# Wine's server, and leaves requests.csv and requests.md. A full run takes about half an hour, --quick some minutes; the
 # machine should have nothing else to do.
 #
 # Each round takes the workloads in turn, and for each of them every server in turn, so what disturbs the machine for a

@@ -21,7 +21,7 @@ public:
     bool over() const { return over_; }
 
     void take_turn() {
-        if (busy_) return;
+        if (busy_ || over_) return;
         busy_ = true;
         const Started started = receive_.start(socket_, buffer_);  // this and its buffer stay until it is over
         if (started.how != Start::pending) received(started.bytes, started.error);
@@ -54,9 +54,9 @@ public:
     Clients(CompletionPort& port, std::size_t buffer_size) : port_(port), buffer_size_(buffer_size) {}
 
     void go_round() {
-        std::erase_if(clients_, [](const auto& client) { return client->over(); });
         for (const auto& client : clients_)
             client->take_turn();
+        std::erase_if(clients_, [](const auto& client) { return client->over(); });
     }
 
     bool all_busy() const {
