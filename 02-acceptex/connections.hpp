@@ -4,11 +4,27 @@
 // waits for it; so whoever removes one must hold no lock that the visitor takes.
 #pragma once
 
+#include "01-create-port/winsock.hpp"
+
 #include <cstddef>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <unordered_map>
+
+// Windows' own lock for one writer or many readers. Not std::shared_mutex: when two threads are the first at that of
+// MinGW-w64 together, one is let in without the lock, and it hangs later.
+// https://learn.microsoft.com/windows/win32/sync/slim-reader-writer--srw--locks
+class SharedMutex {
+public:
+    void lock() { ::AcquireSRWLockExclusive(&lock_); }
+    void unlock() { ::ReleaseSRWLockExclusive(&lock_); }
+    void lock_shared() { ::AcquireSRWLockShared(&lock_); }
+    void unlock_shared() { ::ReleaseSRWLockShared(&lock_); }
+
+private:
+    SRWLOCK lock_ = SRWLOCK_INIT;
+};
 
 template <class Connection>
 class Connections {
@@ -40,6 +56,6 @@ public:
     }
 
 private:
-    mutable std::shared_mutex mutex_;
+    mutable SharedMutex mutex_;
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
 };

@@ -1,11 +1,15 @@
 // Stage 02 from outside: the pool of accepts serves whoever comes, whatever the clients before them did. And from
 // inside, what no client can bring about: the system has no socket for the next accept, or AcceptEx refuses the one it
 // is given.
+#include "02-acceptex/connections.hpp"
 #include "02-acceptex/listener.hpp"
 #include "tests/support/contract.hpp"
 #include "tests/support/windows.hpp"
 
+#include <array>
 #include <atomic>
+#include <memory>
+#include <thread>
 
 using namespace support;
 
@@ -236,6 +240,66 @@ TEST_F(Stage02AcceptEx, AnAcceptWithoutAClientIsNotSwept) {
 
 TEST_F(Stage02AcceptEx, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
 TEST_F(Stage02AcceptEx, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
+
+TEST_F(Stage02AcceptEx, TheTimerAndTheFirstClientMayMeet) {
+    NEEDS_THE_HEADERS();
+    promise("the list of connections works on when the first client comes just as the timer goes through it");
+    likely(
+        "its lock is a std::shared_mutex: of two threads that are its first users, MinGW-w64's lets one in unlocked");
+    struct Visits {
+        std::atomic<bool> going_on{false};
+        std::atomic<bool> disturbed{false};  // what was visited was destroyed meanwhile
+    };
+    struct Item {
+        ~Item() {
+            if (visits.going_on) visits.disturbed = true;
+        }
+        Visits& visits;
+    };
+    struct Lists {
+        std::array<Connections<Item>, 20000> fresh;
+        Visits visits;
+        std::atomic<std::size_t> arrived{0};
+        std::atomic<std::size_t> ended{0};
+    };
+    const auto lists = std::make_shared<Lists>();  // threads that hang keep them
+    const auto spin = [](std::size_t turns) {
+        for (std::atomic<std::size_t> i{0}; i < turns;)
+            ++i;
+    };
+    const auto at_each = [lists](auto use) {
+        std::thread([=] {
+            for (std::size_t i = 0; i < lists->fresh.size(); ++i) {
+                ++lists->arrived;
+                while (lists->arrived < 2 * (i + 1)) {
+                }
+                use(*lists, lists->fresh[i], i);
+            }
+            ++lists->ended;
+        }).detach();
+    };
+    at_each([=](Lists& all, Connections<Item>& list, std::size_t) {
+        for (int i = 0; i < 20; ++i) {
+            list.for_each([&](Item&) {
+                all.visits.going_on = true;
+                spin(50);
+                all.visits.going_on = false;
+            });
+        }
+    });
+    at_each([=](Lists& all, Connections<Item>& list, std::size_t round) {
+        spin(round % 64);
+        for (int i = 0; i < 20; ++i)
+            list.remove(list.add(std::unique_ptr<Item>(new Item{all.visits})));
+    });
+    did("let two threads be the first at one list after another, the second a little behind the first");
+    const ULONGLONG end = ::GetTickCount64() + deadline_ms();
+    while (lists->ended < 2 && ::GetTickCount64() < end)
+        ::Sleep(10);
+    expect(lists->ended == 2, "both threads to end within " + deadline_text(),
+           "they hang at list " + std::to_string(lists->arrived / 2));
+    expect(!lists->visits.disturbed, "remove to wait for for_each", "an item was destroyed while it was visited");
+}
 
 // A Listener in this process, whose supply of sockets can fail.
 class Accepting final : public Listener::Handler {
