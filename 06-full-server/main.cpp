@@ -19,11 +19,13 @@ BOOL WINAPI on_console_event(DWORD event) {
     return TRUE;
 }
 
-// Until the stop event. Prints statistics as often as the options say.
+// Until the stop event. Prints statistics as often as the options say. Otherwise once a second will do, for time-outs
+// are seconds, and each wake-up takes the processor from a worker.
 void run(FullServer& server, double stats_seconds) {
     const auto period = static_cast<ULONGLONG>(stats_seconds * 1000);
+    const DWORD tick = period > 0 && period < 1000 ? static_cast<DWORD>(period) : 1000;
     ULONGLONG next = ::GetTickCount64() + period;
-    while (!stop.wait(100)) {
+    while (!stop.wait(tick)) {
         server.tick();
         if (period == 0 || ::GetTickCount64() < next) continue;
         server.print_statistics();
