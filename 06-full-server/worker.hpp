@@ -104,7 +104,7 @@ public:
             dequeue();
             // Then turns; but so many only, as those that always have something must not keep the packets of the
             // others waiting. A large piece counts for more; for less once there have been no packets for a while.
-            const DWORD as_long_as_a_turn = looks_in_vain_ < 64 ? 1024 : 16384;  // bytes
+            const DWORD as_long_as_a_turn = looks_in_vain_ < 1024 ? 1024 : 16384;  // bytes
             for (std::size_t work = 0; work < inline_bound_;) {
                 Turn* const turn = turns_.pop();
                 if (turn == nullptr) break;
