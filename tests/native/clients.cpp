@@ -544,7 +544,7 @@ TEST(NativeClients, AnEchoTakesFewCalls) {
 // Pieces so large that the worker looks at the port after each, as far as the bound goes. There is nothing at the port,
 // though: all of it is in the sockets before the server looks, and it is little enough for each echo to finish inline.
 TEST(NativeClients, ABacklogTakesFewLooksAtThePort) {
-    constexpr unsigned clients = 64, pieces = 16, piece = 4096;
+    constexpr unsigned clients = 256, pieces = 16, piece = 4096;
     Server server({"--workers", "1", "--receive-buffer", "4096", "--first-receive", "4096", "--inline-bound", "4"});
     std::vector<Client> all;
     for (unsigned i = 0; i < clients; ++i) {
