@@ -5,8 +5,12 @@
 #include "01-create-port/port.hpp"
 #include "01-create-port/program.hpp"
 
+#include <fcntl.h>
+#include <io.h>
+
 #include <iostream>
 #include <memory>
+#include <new>
 
 namespace {
 
@@ -19,8 +23,7 @@ public:
     //? print the packet; this operation is yours to delete
     void complete(const Packet& packet) noexcept override {
         const std::unique_ptr<LineOperation> self(this);
-        print_line("packet: key " + std::to_string(packet.key) + ", " + std::to_string(packet.bytes) +
-                   " bytes: " + line_);
+        print_line("packet: key ", packet.key, ", ", packet.bytes, " bytes: ", line_);
     }
 
 private:
@@ -32,10 +35,10 @@ private:
 //? make an operation of the line, post it, and say who owns it from then on
 void post_line(CompletionPort& port, ULONG_PTR key, std::string line) {
     const auto bytes = static_cast<DWORD>(line.size());
-    auto operation = std::make_unique<LineOperation>(port, std::move(line));
-    const DWORD error = operation->post(bytes, key);  // must live until a worker has it, so on success it is let go
+    std::unique_ptr<LineOperation> operation(new (std::nothrow) LineOperation(port, std::move(line)));
+    const DWORD error = operation ? operation->post(bytes, key) : ERROR_NOT_ENOUGH_MEMORY;
     if (error == 0) {
-        (void)operation.release();
+        (void)operation.release();  // it must live until a worker has it
     } else {
         std::fprintf(stderr, "line %llu was not posted: %s\n", static_cast<unsigned long long>(key),
                      error_name(error).c_str());
@@ -48,13 +51,14 @@ void post_line(CompletionPort& port, ULONG_PTR key, std::string line) {
 int main(int argc, char** argv) {
     return run_program("01-create-port", "[port]", [&] {
         const std::uint16_t port_number = Arguments(argc, argv).port();
+        (void)::_setmode(::_fileno(stdin), _O_BINARY);  // as text, byte 0x1A would end the input
         const Winsock winsock;
         CompletionPort port;
         Socket listener = listen_on("127.0.0.1", port_number);
         const DWORD error = port.associate(listener, 0);
         if (error != 0) throw_error(error, "CreateIoCompletionPort");
         Workers workers(port);
-        print_line("listening on " + local_address(listener));
+        print_line("listening on ", local_address(listener));
 
         ULONG_PTR key = 0;
         for (std::string line; std::getline(std::cin, line);) {

@@ -208,8 +208,13 @@ class Workers {
 public:
     template <class Loop>
     Workers(CompletionPort& port, unsigned count, Loop loop) : port_(port) {
-        for (unsigned i = 0; i < count; ++i)
-            threads_.emplace_back([&port, loop] { loop(port); });
+        try {
+            for (unsigned i = 0; i < count; ++i)
+                threads_.emplace_back([&port, loop] { loop(port); });
+        } catch (...) {
+            stop();  // a std::thread that is destroyed before it is joined ends the program
+            throw;
+        }
     }
     explicit Workers(CompletionPort& port)
         : Workers(port, std::max(2u, std::thread::hardware_concurrency()), run_worker) {}

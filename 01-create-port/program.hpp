@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <concepts>
 #include <cstdio>
 #include <exception>
+#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -16,11 +18,22 @@
 #include <thread>
 #include <vector>
 
-// One line on stdout, whole and flushed. Any thread.
-inline void print_line(const std::string& line) {
-    static std::mutex mutex;
-    const std::lock_guard lock(mutex);
-    std::fwrite(line.data(), 1, line.size(), stdout);
+inline std::mutex print_mutex;
+
+inline void print_part(std::string_view text) noexcept { std::fwrite(text.data(), 1, text.size(), stdout); }
+inline void print_part(double number) noexcept { std::fprintf(stdout, "%g", number); }
+template <std::integral Number>
+void print_part(Number number) noexcept {
+    char digits[24];
+    print_part(std::string_view(digits, std::to_chars(digits, std::end(digits), number).ptr));
+}
+
+// One line on stdout, whole and flushed: texts and numbers, one after the other. Any thread. Allocates nothing, because
+// it is called where nothing may fail: in the handlers of completed operations.
+template <class... Parts>
+void print_line(const Parts&... parts) noexcept {
+    const std::lock_guard lock(print_mutex);
+    (print_part(parts), ...);
     std::fputc('\n', stdout);
     std::fflush(stdout);
 }
@@ -131,18 +144,24 @@ inline void set_when_stdin_ends(StopEvent& event) {
     }).detach();
 }
 
-// Returns when stdin ends. Until then calls `tick` ten times a second, on this thread.
+// Calls `tick` now and then ten times a second, on this thread, until stdin ends. What it throws, for want of a thread,
+// it throws before the first tick.
 template <class Tick>
 void run_until_stdin_ends(Tick tick) {
     static StopEvent ended;
     set_when_stdin_ends(ended);
-    while (!ended.wait(100))
+    do
         tick();
+    while (!ended.wait(100));
 }
 
 // The last line of every stage program.
 template <class Port>
+std::string stopped_line(const Port& port) {
+    return "stopped: " + std::to_string(port.posted()) + " operations posted, " + std::to_string(port.completed()) +
+           " completed, " + std::to_string(port.pending()) + " pending";
+}
+template <class Port>
 void print_stopped(const Port& port) {
-    print_line("stopped: " + std::to_string(port.posted()) + " operations posted, " + std::to_string(port.completed()) +
-               " completed, " + std::to_string(port.pending()) + " pending");
+    print_line(stopped_line(port));
 }

@@ -20,13 +20,26 @@
 #include <windows.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
+// An error's name and number as text. It allocates nothing, so those who must not fail can print it.
+class ErrorName {
+public:
+    ErrorName(const char* name, DWORD code) noexcept { std::snprintf(text_, sizeof text_, "%s (%lu)", name, code); }
+    operator std::string_view() const noexcept { return text_; }
+    const char* c_str() const noexcept { return text_; }
+
+private:
+    char text_[64];
+};
+
 // "WSAECONNRESET (10054)". A code without a name here reads "error 12345 (12345)".
-inline std::string error_name(DWORD code) {
+inline ErrorName error_name(DWORD code) noexcept {
     const char* name = nullptr;
     switch (code) {
 #define NAMED(error)   \
@@ -74,8 +87,10 @@ inline std::string error_name(DWORD code) {
         NAMED(WSAHOST_NOT_FOUND)
 #undef NAMED
     }
-    const std::string number = std::to_string(code);
-    return (name != nullptr ? name : "error " + number) + " (" + number + ")";
+    if (name != nullptr) return ErrorName(name, code);
+    char number[24];
+    std::snprintf(number, sizeof number, "error %lu", code);
+    return ErrorName(number, code);
 }
 
 // The system's own sentence for a code, without its line end.
@@ -88,13 +103,13 @@ inline std::string error_text(DWORD code) {
     return std::string(text, length);
 }
 
-// Windows' error numbers for std::system_error, shown as "WSAEADDRINUSE (10048): Only one usage of …".
+// Windows' error numbers for std::system_error, shown as "WSAEADDRINUSE (10048): Only one usage of ...".
 class WindowsErrors final : public std::error_category {
 public:
     const char* name() const noexcept override { return "windows"; }
     std::string message(int code) const override {
         const std::string text = error_text(static_cast<DWORD>(code));
-        return error_name(static_cast<DWORD>(code)) + (text.empty() ? "" : ": " + text);
+        return error_name(static_cast<DWORD>(code)).c_str() + (text.empty() ? "" : ": " + text);
     }
 };
 
@@ -157,7 +172,7 @@ private:
 };
 
 // A TCP socket for overlapped calls that no child process inherits; on failure the Socket is empty and
-// WSAGetLastError tells why (WSAEMFILE, WSAENOBUFS …).
+// WSAGetLastError tells why (WSAEMFILE, WSAENOBUFS ...).
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasocketw
 inline Socket make_tcp_socket(int family) {
     return Socket(
@@ -213,10 +228,16 @@ inline Socket listen_on(const std::string& host, std::uint16_t port) {
     };
     // Without it, another program may bind the same port with SO_REUSEADDR and take our clients.
     set(SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1, "setsockopt(SO_EXCLUSIVEADDRUSE)");
+    // An urgent byte (MSG_OOB) stays in its place in the stream instead of being lost to whoever does not ask for it.
+    // Accepted sockets take it over.
+    set(SOL_SOCKET, SO_OOBINLINE, 1, "setsockopt(SO_OOBINLINE)");
     if (address.ss_family == AF_INET6) set(IPPROTO_IPV6, IPV6_V6ONLY, 0, "setsockopt(IPV6_V6ONLY)");
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) == SOCKET_ERROR) {
         fail(static_cast<DWORD>(::WSAGetLastError()), "bind");
     }
+    // The backlog: how many clients can wait until they are accepted; in a larger burst the rest are refused. With
+    // SOMAXCONN the provider chooses; SOMAXCONN_HINT(n) asks Windows for n, which it takes between 200 and 65535.
+    // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-listen
     if (::listen(socket.get(), SOMAXCONN) == SOCKET_ERROR) fail(static_cast<DWORD>(::WSAGetLastError()), "listen");
     return socket;
 }

@@ -1,16 +1,17 @@
 // Every open connection of a program, so that a timer and a stop can find them.
 //
-// Owner: it owns the connections. Threads: any. for_each keeps the connections that it visits alive, because remove
-// waits for it; so whoever removes one must hold no lock that the visitor takes.
+// Owner: the list owns its connections, and for_each those that it is about to visit. Threads: any, and a visitor may
+// take locks and remove connections, for no lock is held while it runs.
 #pragma once
 
 #include "01-create-port/winsock.hpp"
 
+#include <array>
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
-#include <unordered_map>
 
 // Windows' own lock for one writer or many readers. Not std::shared_mutex: when two threads are the first at that of
 // MinGW-w64 together, one is let in without the lock, and it hangs later.
@@ -29,25 +30,38 @@ private:
 template <class Connection>
 class Connections {
 public:
-    Connection& add(std::unique_ptr<Connection> connection) {
+    Connection& add(std::shared_ptr<Connection> connection) {
         Connection& added = *connection;
         const std::unique_lock lock(mutex_);
         connections_.emplace(&added, std::move(connection));
         return added;
     }
 
-    // Destroys the connection. Nothing may be pending on its socket.
+    // Destroys the connection, or leaves that to whoever is visiting it. Nothing may be pending on its socket.
     void remove(Connection& connection) noexcept {
         std::unique_lock lock(mutex_);
         const auto removed = connections_.extract(&connection);
         lock.unlock();  // the destructor, and its closesocket, run without the lock
     }
 
+    // Visits every connection that stays in the list meanwhile; one that comes or goes, perhaps. Allocates nothing.
     template <class Visit>
     void for_each(Visit visit) {
-        const std::shared_lock lock(mutex_);
-        for (const auto& [address, connection] : connections_)
-            visit(*connection);
+        const Connection* last = nullptr;  // it may be gone; only its place in the order counts
+        for (bool more = true; more;) {
+            std::array<std::shared_ptr<Connection>, 64> some;
+            std::size_t count = 0;
+            {
+                const std::shared_lock lock(mutex_);
+                auto next = connections_.upper_bound(last);
+                while (count < some.size() && next != connections_.end())
+                    some[count++] = (next++)->second;
+                more = next != connections_.end();
+            }
+            for (std::size_t i = 0; i < count; ++i)
+                visit(*some[i]);
+            if (more) last = some.back().get();
+        }
     }
 
     std::size_t size() const {
@@ -57,5 +71,5 @@ public:
 
 private:
     mutable SharedMutex mutex_;
-    std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
+    std::map<const Connection*, std::shared_ptr<Connection>> connections_;
 };

@@ -24,15 +24,16 @@ class Connection {
 public:
     Connection(Server<Connection>&, CompletionPort&, Socket socket, const Accepted& client)
         : socket_(std::move(socket)), address_(client.remote) {
-        std::string line = "accepted " + address_;
-        if (client.waited_for_data) line += " with " + std::to_string(client.first_data.size()) + " bytes";
-        if (!client.first_data.empty()) line += ": " + printable(client.first_data);
-        print_line(line);
-    }
-    void start() {
         u_long without_waiting = 1;  // for gone() below
         ::ioctlsocket(socket_.get(), FIONBIO, &without_waiting);
+        if (client.waited_for_data) {
+            print_line("accepted ", address_, " with ", client.first_data.size(), " bytes",
+                       client.first_data.empty() ? "" : ": ", printable(client.first_data));
+        } else {
+            print_line("accepted ", address_);
+        }
     }
+    void start() {}
     void cancel() {}
 
     // Throws away what the client sent. True when it has gone.
@@ -41,7 +42,7 @@ public:
         const int bytes = ::recv(socket_.get(), ignored, sizeof ignored, 0);
         const DWORD error = bytes == SOCKET_ERROR ? static_cast<DWORD>(::WSAGetLastError()) : 0;
         if (bytes > 0 || error == WSAEWOULDBLOCK) return false;
-        print_line(error == 0 ? "finished " + address_ : "lost " + address_ + ": " + error_name(error));
+        error == 0 ? print_line("finished ", address_) : print_line("lost ", address_, ": ", error_name(error));
         return true;
     }
 
@@ -53,12 +54,9 @@ private:
 };
 
 void remove_the_gone(Server<Connection>& server) {
-    std::vector<Connection*> gone;
     server.connections().for_each([&](Connection& connection) {
-        if (connection.gone()) gone.push_back(&connection);
+        if (connection.gone()) server.ended(connection);
     });
-    for (Connection* connection : gone)
-        server.ended(*connection);
 }
 
 }  // namespace
@@ -75,22 +73,21 @@ int main(int argc, char** argv) {
         CompletionPort port;
         Server<Connection> server(port, listen_on("127.0.0.1", port_number), accepts, first_data_size);
         Workers workers(port);
-        print_line("listening on " + server.listener().address());
-        server.listener().replenish();
+        print_line("listening on ", server.listener().address());
 
         run_until_stdin_ends([&] {
             remove_the_gone(server);
             server.listener().replenish();
             if (first_data_size == 0) return;
             for (unsigned swept = server.listener().sweep(silent); swept > 0; --swept) {
-                print_line("swept a client that stayed silent for " + std::to_string(silent) + " s");
+                print_line("swept a client that stayed silent for ", silent, " s");
             }
         });
 
         server.stop();
         workers.stop();
         server.connections().for_each(
-            [](Connection& connection) { print_line("cancelled " + connection.address() + ": the server stops"); });
+            [](Connection& connection) { print_line("cancelled ", connection.address(), ": the server stops"); });
         print_stopped(port);
     });
 }

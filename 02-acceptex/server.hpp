@@ -1,8 +1,8 @@
 // A listener and a Connection for each of its clients: what stages 02 to 05 have in common.
 //
 // A Connection is made from (Server&, CompletionPort&, Socket, const Accepted&) and has start(), which posts its first
-// operation, and cancel(), which cancels what is pending; both may find the connection gone when they return.
-// Threads: accepted and ended run on workers; start, tick and stop belong to main.
+// operation, and cancel(), which cancels what is pending. While either runs the connection may end, but is not
+// destroyed. Threads: accepted and ended run on workers; start, tick and stop belong to main.
 #pragma once
 
 #include "02-acceptex/connections.hpp"
@@ -24,29 +24,41 @@ public:
     void accepted(Socket socket, const Accepted& client) override {
         // The key names the handle. Each of our operations knows its connection, so any key but the listener's will do.
         const DWORD error = port_.associate(socket, 1);
-        if (error != 0) return accept_failed(error);
-        connections_.add(std::make_unique<Connection>(*this, port_, std::move(socket), client)).start();
+        if (error != 0) return print_failed(error);
+        const auto connection = std::make_shared<Connection>(*this, port_, std::move(socket), client);
+        connections_.add(connection);
+        connection->start();
     }
 
     void accept_failed(DWORD error) noexcept override {
-        std::fprintf(stderr, "accept failed: %s\n", error_name(error).c_str());
+        if (failed_for_its_client(error)) print_failed(error);
+    }
+    void accepts_wait(DWORD error) noexcept override {
+        if (error == 0) {
+            std::fputs("accepting goes on\n", stderr);
+        } else {
+            std::fprintf(stderr, "accepting waits: %s; trying again ten times a second\n", error_name(error).c_str());
+        }
     }
 
-    // The connection has nothing pending and starts nothing more. Destroys it.
+    // The connection has nothing pending and starts nothing more. Takes it out of the list, which destroys it.
     void ended(Connection& connection) noexcept { connections_.remove(connection); }
 
     // Ends everything that is pending. Cancels again and again, because a worker may just have looked at stopping() and
     // be about to start one more operation.
     void stop() {
         stopping_ = true;
-        while (port_.pending() > 0) {
-            listener_.stop();
+        while (!listener_.stop() || port_.pending() > 0) {
             connections_.for_each([](Connection& connection) { connection.cancel(); });
             ::Sleep(10);
         }
     }
 
 private:
+    static void print_failed(DWORD error) noexcept {
+        std::fprintf(stderr, "accept failed: %s\n", error_name(error).c_str());
+    }
+
     CompletionPort& port_;
     std::atomic<bool> stopping_{false};
     Connections<Connection> connections_;

@@ -14,21 +14,22 @@ namespace {
 class Connection final : public ReceiveOperation::Handler {
 public:
     Connection(Server<Connection>& server, CompletionPort& port, Socket socket, const Accepted& client)
-        : server_(server), socket_(std::move(socket)), address_(client.remote), receive_(port, *this) {
-        print_line("accepted " + address_);
-    }
+        : server_(server), socket_(std::move(socket)), address_(client.remote), receive_(port, *this) {}
 
-    void start() { receive(); }
+    void start() {
+        print_line("accepted ", address_);
+        receive();
+    }
     void cancel() { ::CancelIoEx(reinterpret_cast<HANDLE>(socket_.get()), nullptr); }
 
     //[ received
     //? print what came (the words are in the note, "Run it"); receive again, or end
     void received(DWORD bytes, DWORD error) noexcept override {
         total_ += bytes;
-        if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");
-        if (error != 0) return end("lost " + address_ + ": " + error_name(error) + ", ");
-        if (bytes == 0) return end("finished " + address_ + ": ");
-        print_line("received " + address_ + ": " + std::to_string(bytes) + " bytes");
+        if (server_.stopping()) return end("cancelled ", address_, ": the server stops, ");
+        if (error != 0) return end("lost ", address_, ": ", error_name(error), ", ");
+        if (bytes == 0) return end("finished ", address_, ": ");
+        print_line("received ", address_, ": ", bytes, " bytes");
         receive();
     }
     //]
@@ -50,8 +51,9 @@ private:
     //]
 
     //[ end
-    void end(const std::string& line) {
-        print_line(line + std::to_string(total_) + " bytes in all");
+    template <class... Reason>
+    void end(const Reason&... reason) {
+        print_line(reason..., total_, " bytes in all");
         server_.ended(*this);  // destroys this connection: nothing is pending, so its socket may be closed
     }
     //]
@@ -73,8 +75,7 @@ int main(int argc, char** argv) {
         CompletionPort port;
         Server<Connection> server(port, listen_on("127.0.0.1", port_number));
         Workers workers(port);
-        print_line("listening on " + server.listener().address());
-        server.listener().replenish();
+        print_line("listening on ", server.listener().address());
         run_until_stdin_ends([&] { server.listener().replenish(); });
         server.stop();
         workers.stop();

@@ -19,24 +19,25 @@ public:
           socket_(std::move(socket)),
           address_(client.remote),
           receive_(port, *this),
-          send_(port, *this) {
-        print_line("accepted " + address_);
-    }
+          send_(port, *this) {}
 
     static inline bool greets = false;  // set before the first client
 
-    void start() { greets ? greet() : receive(); }
+    void start() {
+        print_line("accepted ", address_);
+        greets ? greet() : receive();
+    }
     void cancel() { ::CancelIoEx(reinterpret_cast<HANDLE>(socket_.get()), nullptr); }
 
     //[ received
     //? send it back; answer the client's FIN; or end (the words are in the note, "Run it")
     void received(DWORD bytes, DWORD error) noexcept override {
         total_received_ += bytes;
-        if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");
-        if (error != 0) return end("lost " + address_ + ": " + error_name(error) + ", ");
+        if (server_.stopping()) return end("cancelled ", address_, ": the server stops, ");
+        if (error != 0) return end("lost ", address_, ": ", error_name(error), ", ");
         if (bytes == 0) {
             ::shutdown(socket_.get(), SD_SEND);  // everything was sent before this receive: now our FIN answers theirs
-            return end("finished " + address_ + ": ");
+            return end("finished ", address_, ": ");
         }
         const WSABUF echo{bytes, buffer_.data()};
         send(std::span(&echo, 1));
@@ -47,8 +48,8 @@ public:
     //? count, then receive again, or end
     void sent(DWORD bytes, DWORD error) noexcept override {
         total_sent_ += bytes;
-        if (server_.stopping()) return end("cancelled " + address_ + ": the server stops, ");
-        if (error != 0) return end("lost " + address_ + ": " + error_name(error) + ", ");
+        if (server_.stopping()) return end("cancelled ", address_, ": the server stops, ");
+        if (error != 0) return end("lost ", address_, ": ", error_name(error), ", ");
         receive();
     }
     //]
@@ -88,9 +89,9 @@ private:
         }
     }
 
-    void end(const std::string& line) {
-        print_line(line + std::to_string(total_received_) + " bytes received, " + std::to_string(total_sent_) +
-                   " sent");
+    template <class... Reason>
+    void end(const Reason&... reason) {
+        print_line(reason..., total_received_, " bytes received, ", total_sent_, " sent");
         server_.ended(*this);  // destroys this connection: nothing is pending, so its socket may be closed
     }
 
@@ -117,8 +118,7 @@ int main(int argc, char** argv) {
         CompletionPort port;
         Server<Connection> server(port, listen_on("127.0.0.1", port_number));
         Workers workers(port);
-        print_line("listening on " + server.listener().address());
-        server.listener().replenish();
+        print_line("listening on ", server.listener().address());
         run_until_stdin_ends([&] { server.listener().replenish(); });
         server.stop();
         workers.stop();

@@ -30,15 +30,17 @@ public:
     DisconnectServer(CompletionPort& port, Socket listening, const Settings& chosen)
         : Server(port, std::move(listening)),
           settings(chosen),
-          disconnect_ex(load_extension<LPFN_DISCONNECTEX>(listener().socket(), WSAID_DISCONNECTEX)) {}
+          disconnect_ex(load_extension<LPFN_DISCONNECTEX>(listener().socket(), WSAID_DISCONNECTEX)) {
+        spare_.reserve(64);  // all that it holds: use_again() must not allocate
+    }
 
     const Settings settings;
     const LPFN_DISCONNECTEX disconnect_ex;
     const bool reuses_sockets = sockets_can_be_reused();
 
-    void use_again(Socket socket) {
+    void use_again(Socket socket) noexcept {
         const std::lock_guard lock(mutex_);
-        spare_.push_back(std::move(socket));
+        if (spare_.size() < spare_.capacity()) spare_.push_back(std::move(socket));
     }
     Socket accept_socket(int family) override {
         const std::lock_guard lock(mutex_);
@@ -66,13 +68,13 @@ public:
           send_(port, *this),
           disconnect_(port, *this) {
         expect_within(server_.settings.idle_seconds);  // before the timer can find it
-        print_line("accepted " + address_);
     }
     ~Connection() {
         if (reusable_) server_.use_again(std::move(socket_));
     }
 
     void start() {
+        print_line("accepted ", address_);
         pending_.add();  // this thread, until release()
         receive();
         release();
@@ -181,8 +183,8 @@ private:
             return release();
         }
         if (end_ == End::no_end || end_ == End::on_request) reset_on_close(socket_);
-        print_line(end_line());
-        if (reusable_) print_line("reusing the socket of " + address_);
+        print_end();
+        if (reusable_) print_line("reusing the socket of ", address_);
         server_.ended(*this);  // destroys this connection, and closes its socket
     }
     //]
@@ -219,26 +221,24 @@ private:
         return bytes;
     }
 
-    std::string end_line() const {
+    void print_end() const {
         switch (end_) {
             case End::client_finished:
-                return "finished " + address_ + ": the client closed first";
+                return print_line("finished ", address_, ": the client closed first");
             case End::server_closed:
-                return "closed " + address_ + ": the server closed first";
+                return print_line("closed ", address_, ": the server closed first");
             case End::no_end:
-                return "aborted " + address_ + ": no end from the client within " +
-                       seconds_text(server_.settings.deadline_seconds) + " s";
+                return print_line("aborted ", address_, ": no end from the client within ",
+                                  server_.settings.deadline_seconds, " s");
             case End::on_request:
-                return "aborted " + address_ + ": on request";
+                return print_line("aborted ", address_, ": on request");
             case End::idle:
-                return "cancelled " + address_ + ": idle for " + seconds_text(server_.settings.idle_seconds) + " s";
+                return print_line("cancelled ", address_, ": idle for ", server_.settings.idle_seconds, " s");
             case End::server_stops:
-                return "cancelled " + address_ + ": the server stops";
-            case End::lost:
-            case End::none:
-                break;
+                return print_line("cancelled ", address_, ": the server stops");
+            default:  // lost
+                return print_line("lost ", address_, ": ", error_name(error_));
         }
-        return "lost " + address_ + ": " + error_name(error_);
     }
 
     DisconnectServer& server_;

@@ -13,9 +13,8 @@ int main(int argc, char** argv) {
         CompletionPort port;
         DisconnectServer server(port, listen_on("127.0.0.1", port_number), settings);
         Workers workers(port);
-        print_line("listening on " + server.listener().address());
+        print_line("listening on ", server.listener().address());
         print_line(server.reuses_sockets ? "socket reuse: on" : "socket reuse: off, Wine does not reuse sockets");
-        server.listener().replenish();
         run_until_stdin_ends([&] {
             server.listener().replenish();
             server.connections().for_each([](Connection& connection) { connection.tick(Clock::now()); });

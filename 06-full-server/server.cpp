@@ -42,7 +42,7 @@ void FullServer::accepted(Socket socket, const Accepted& client) {
     // Made before the connection is in the list: from there on nothing may fail until it has been started.
     const std::string line = "accepted " + client.remote;
     Connection& connection =
-        connections_.add(std::make_unique<Connection>(*this, port_, std::move(socket), client.remote, refusal));
+        connections_.add(std::make_shared<Connection>(*this, port_, std::move(socket), client.remote, refusal));
     if (options_.verbose && refusal.empty()) print_line(line);  // from now on the chat finds it
     connection.start();
 }
@@ -114,7 +114,7 @@ void FullServer::ended(Connection& connection, End end, DWORD error) noexcept {
             break;
         case End::lost:
         case End::none:
-            line = "lost " + connection.address() + ": " + error_name(error);
+            line = "lost " + connection.address() + ": " + error_name(error).c_str();
             break;
     }
     if (!drop_reason.empty()) {

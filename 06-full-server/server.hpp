@@ -37,6 +37,7 @@ public:
 private:
     void accepted(Socket socket, const Accepted& client) override;
     void accept_failed(DWORD error) noexcept override;
+    void accepts_wait(DWORD) noexcept override {}
 
     void chat(Connection& from, const Piece& block);
 

@@ -247,6 +247,32 @@ TEST_F(Stage03Recv, GoodClientsAreServedAmongBadOnes) {
     program.stop();
 }
 
+TEST_F(Stage03Recv, UrgentBytesCount) {
+    promise("a byte that is sent as urgent (MSG_OOB) is received and counted like any other");
+    likely("without SO_OOBINLINE on the accepted socket, urgent bytes are not in the stream that is received");
+    Program program;
+    Client client(program.address());
+    client.send("ab");
+    client.send_urgent('c');
+    client.send("d");
+    client.finish_sending();
+    program.expect_line(finished(client, 4));
+    program.stop();
+}
+
+TEST_F(Stage03Recv, SurvivesALackOfMemory) {
+    NEEDS_THE_HEADERS();
+    contract::survives_a_lack_of_memory(
+        FAILING_NEW_PROGRAM,
+        [](Program& program, Client& client) {
+            client.expect_any_end();
+            if (program.lines_starting("accepted " + client.address()).empty()) return false;
+            program.expect_line(finished(client, 5));
+            return true;
+        },
+        serve_ten);
+}
+
 TEST_F(Stage03Recv, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
 TEST_F(Stage03Recv, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
 

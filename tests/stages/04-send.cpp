@@ -248,6 +248,13 @@ TEST_F(Stage04Send, StopsWhileEveryClientIsBusy) {
     expect(ended.size() == 30, "30 lines `cancelled ADDRESS: the server stops, ...`", std::to_string(ended.size()));
 }
 
+TEST_F(Stage04Send, UrgentBytesKeepTheirPlace) { contract::urgent_bytes_keep_their_place(); }
+
+TEST_F(Stage04Send, SurvivesALackOfMemory) {
+    NEEDS_THE_HEADERS();
+    contract::survives_a_lack_of_memory(FAILING_NEW_PROGRAM, contract::echoed_or_lost, serve_ten);
+}
+
 TEST_F(Stage04Send, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
 TEST_F(Stage04Send, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
 

@@ -392,6 +392,13 @@ TEST_F(Stage05Disconnect, StopsWhateverTheConnectionsAreDoing) {
         program.expect_line("cancelled " + client.address() + ": the server stops");
 }
 
+TEST_F(Stage05Disconnect, UrgentBytesKeepTheirPlace) { contract::urgent_bytes_keep_their_place(); }
+
+TEST_F(Stage05Disconnect, SurvivesALackOfMemory) {
+    NEEDS_THE_HEADERS();
+    contract::survives_a_lack_of_memory(FAILING_NEW_PROGRAM, contract::echoed_or_lost, serve_ten);
+}
+
 TEST_F(Stage05Disconnect, ServesOnAfterManyResets) { contract::serves_on_after_many_resets(serve_ten); }
 TEST_F(Stage05Disconnect, GivesEveryHandleBack) { contract::gives_every_handle_back(serve_ten); }
 

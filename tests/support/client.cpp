@@ -237,6 +237,11 @@ std::size_t Client::send_until_stuck(std::size_t most) {
     return total;
 }
 
+void Client::send_urgent(char byte) {
+    did("sent the urgent byte " + shown(std::string(1, byte)));
+    ::send(state_->socket, &byte, 1, MSG_OOB);
+}
+
 void Client::finish_sending() {
     did("sent FIN");
     ::shutdown(state_->socket, SD_SEND);

@@ -41,8 +41,9 @@ public:
     std::size_t send_until_stuck(std::size_t most);
     // False: the connection is gone.
     bool try_send(std::string_view bytes);
-    void finish_sending();  // FIN; receiving goes on
-    void reset();           // RST, and the client is gone
+    void send_urgent(char byte);  // one byte of urgent data (MSG_OOB)
+    void finish_sending();        // FIN; receiving goes on
+    void reset();                 // RST, and the client is gone
 
     void watch();                                                            // starts receiving now
     std::string receive(std::size_t count, Where where = Where::current());  // exactly so many bytes

@@ -141,4 +141,62 @@ void gives_every_handle_back(const Serve& serve_ten) {
     program.stop();
 }
 
+void urgent_bytes_keep_their_place() {
+    promise("a byte that is sent as urgent (MSG_OOB) comes back in its place");
+    likely("without SO_OOBINLINE on the accepted socket, urgent bytes are not in the stream that is received");
+    Program program;
+    Client client(program.address());
+    client.send("ab");
+    client.send_urgent('c');
+    client.send("d");
+    client.expect("abcd");
+    client.finish_sending();
+    client.expect_end(End::finished);
+    program.stop();
+}
+
+void survives_a_lack_of_memory(const char* with_failing_new, const Served& served, const Serve& serve) {
+    promise(
+        "when an allocation fails, its client is lost and nobody else: the server runs on, and its accounts balance");
+    likely(
+        "something allocates where nothing may fail: a std::bad_alloc that leaves a noexcept handler ends the program");
+    for (const Symptom symptom : {Symptom::no_connection, Symptom::no_bytes, Symptom::line_missing}) {
+        likely_when(symptom,
+                    "a std::bad_alloc has left a noexcept handler, which ends the program: allocate nothing there");
+    }
+    constexpr unsigned clients_in_all = 100;
+    use_program(with_failing_new);
+    const std::string name = "iocp-failing-new-" + std::to_string(::GetCurrentProcessId());
+    const HANDLE memory_is_short = ::CreateEventA(nullptr, TRUE, FALSE, name.c_str());
+    ::SetEnvironmentVariableA("IOCP_FAILING_NEW", ("7:" + name).c_str());
+    Program program;
+    ::SetEnvironmentVariableA("IOCP_FAILING_NEW", nullptr);
+    serve(program);
+
+    ::SetEvent(memory_is_short);
+    std::vector<Client> clients;
+    for (unsigned i = 0; i < clients_in_all; ++i) {
+        clients.emplace_back(program.address());
+        clients.back().try_send("hello");
+        clients.back().finish_sending();
+    }
+    unsigned count = 0;
+    for (Client& client : clients)
+        count += served(program, client) ? 1 : 0;
+    ::ResetEvent(memory_is_short);
+    ::CloseHandle(memory_is_short);
+    did("let every seventh allocation fail while they came, and no more");
+    expect(count > 0 && count < clients_in_all, "some of 100 clients served and some lost",
+           std::to_string(count) + " served");
+
+    serve(program);
+    program.stop();
+}
+
+bool echoed_or_lost(Program&, Client& client) {
+    const std::string bytes = client.expect_any_end();
+    if (!bytes.empty() && bytes != "hello") fail(Symptom::wrong_bytes, "`hello`, or nothing", shown(bytes));
+    return !bytes.empty();
+}
+
 }  // namespace support::contract

@@ -233,6 +233,8 @@ std::string program_path() {
     return path.starts_with('/') && on_wine() ? "Z:" + path : path;  // Wine shows the host's root as drive Z:
 }
 
+void use_program(const char* path) { story().program = path; }
+
 void promise(std::string text) { story().promise = std::move(text); }
 
 void likely(std::string cause, std::string section) {

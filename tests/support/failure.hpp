@@ -82,11 +82,14 @@ protected:
 // The program under test, as CreateProcess takes it.
 std::string program_path();
 
-// First in a test that looks into the headers and not at the program: where IOCP_STAGE_PROGRAM names somebody's own
-// program, such a test has nothing to say about it.
+// Another build of it, until the test ends.
+void use_program(const char* path);
+
+// First in a test that needs more than the program, its headers or a build of its own: where IOCP_STAGE_PROGRAM names
+// somebody's own program, such a test has nothing to say about it.
 bool judges_another_program();
 #define NEEDS_THE_HEADERS()                \
     if (support::judges_another_program()) \
-    GTEST_SKIP() << "IOCP_STAGE_PROGRAM names a program, and this test looks into the headers"
+    GTEST_SKIP() << "IOCP_STAGE_PROGRAM names a program, and this test needs its sources"
 
 }  // namespace support

@@ -72,6 +72,7 @@ private:
         clients_.push_back(std::make_unique<Client>(port_, std::move(socket), buffer_size_));
     }
     void accept_failed(DWORD error) noexcept override { std::fprintf(stderr, "%s\n", error_name(error).c_str()); }
+    void accepts_wait(DWORD) noexcept override {}
 
     CompletionPort& port_;
     const std::size_t buffer_size_;
