@@ -14,6 +14,7 @@
 # or two, or as many as --threads says; Node has one for JavaScript, always.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+export LC_ALL=C # a number's point stays a point
 
 usage() {
     sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}" >&2

@@ -30,10 +30,14 @@ EXERCISE = re.compile(r"^(\d)\. .*?(?=^\d\. |\Z)", re.M | re.S)
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
+def read(file):
+    return file.read_text(encoding="utf-8")
+
+
 def region(file, name):
     """The lines between `//[ name` and its `//]`, without the marks inside, and without the indentation."""
     depth, lines = 0, []
-    for line in (ROOT / file).read_text().splitlines():
+    for line in read(ROOT / file).splitlines():
         mark = line.strip()
         if mark == f"//[ {name}" or (depth and mark.startswith("//[ ")):
             depth += 1
@@ -52,7 +56,7 @@ def place(note, text, match):
 
 def excerpts(refresh):
     for note in NOTES:
-        text = note.read_text()
+        text = read(note)
 
         def cut(match):
             head, file, name, old, tail = match.groups()
@@ -79,19 +83,19 @@ def excerpts(refresh):
         if text.count("<!-- excerpt:") != len(EXCERPT.findall(text)):
             fault(f"{note.relative_to(ROOT)}: an excerpt comment without a block of code right behind it")
         if refresh and new_text != text:
-            note.write_text(new_text)
+            report.write(note, new_text)
 
 
 def claims():
     tags, cases = collections.defaultdict(list), collections.defaultdict(list)
     for note in NOTES:
-        text = note.read_text()
+        text = read(note)
         for match in TAG.finditer(text):
             tags[match[1]].append(place(note, text, match))
             if match[2] != note.stem:
                 fault(f"{place(note, text, match)}: {match[1]} must link to tests/claims/{note.stem}.cpp")
     for file in sorted((ROOT / "tests/claims").glob("*.cpp")):
-        text = file.read_text()
+        text = read(file)
         for match in CASE.finditer(text):
             cases[match[1]].append(place(file, text, match))
         if text.count("TEST_CASE(") != len(CASE.findall(text)):
@@ -109,16 +113,16 @@ def slug(heading):
 
 def links():
     def anchors(file):
-        return {slug(h.replace("`", "")) for h in re.findall(r"^#+ (.*)$", FENCE.sub("", file.read_text()), re.M)}
+        return {slug(h.replace("`", "")) for h in re.findall(r"^#+ (.*)$", FENCE.sub("", read(file)), re.M)}
 
     tests = set()
-    for file in (ROOT / "tests").glob("*/*.cpp"):
-        tests |= {f"{a}.{b}" for a, b in re.findall(r"TEST(?:_F)?\((\w+),\s*(\w+)\)", file.read_text())}
-    contract = (ROOT / "tests/support/contract.hpp").read_text()
+    for file in sorted((ROOT / "tests").rglob("*.cpp")):
+        tests |= {f"{a}.{b}" for a, b in re.findall(r"TEST(?:_F)?\((\w+),\s*(\w+)\)", read(file))}
+    contract = read(ROOT / "tests/support/contract.hpp")
     suites = {test.split(".")[0] for test in tests}
     tests |= {f"{suite}.{name}" for name in re.findall(r"TEST_F\(Suite, (\w+)\)", contract) for suite in suites}
     for note in [ROOT / "README.md", *NOTES]:
-        text = note.read_text()
+        text = read(note)
         for match in LINK.finditer(text):
             target, _, anchor = match[1].partition("#")
             if re.match(r"https?:", target):
@@ -136,7 +140,7 @@ def links():
 def exercises():
     proofs, known = ROOT / "tests/exercises", set()
     for note in sorted((ROOT / "notes").glob("[0-9][0-9]-*.md")):
-        text = note.read_text()
+        text = read(note)
         section = re.search(r"^## Exercises$.*?(?=^## )", text, re.M | re.S)
         for match in EXERCISE.finditer(text[: section.end()], section.start()):
             number = f"{note.name[:2]}-{match[1]}"
@@ -146,7 +150,7 @@ def exercises():
                 if "`scripts/check.sh" not in match[0] or "--exercise" in match[0]:  # tests/doors.sh proves that one
                     fault(f"{place(note, text, match)}: there is no tests/exercises/{patch.name}")
                 continue
-            proven = patch.read_text().partition("\n--- ")[0]
+            proven = read(patch).partition("\n--- ")[0]
             for test in re.findall(r"Stage0\d\w+\.[A-Z]\w+|claims\.\d\d-[\w-]+", match[0]):
                 if test not in proven.split():
                     fault(f"{place(note, text, match)}: {patch.name} says nothing of {test}")
@@ -165,6 +169,7 @@ if __name__ == "__main__":
                 "links": links, "exercises": exercises}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     commands[sys.argv[1]]()
     for found in faults:
         print(found)

@@ -29,6 +29,11 @@ MEASURES = {
 }
 
 
+def write(file, text):
+    with file.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+
+
 def number(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -37,7 +42,7 @@ class Samples:
     def __init__(self, file):
         self.values = collections.defaultdict(dict)  # (workload, server, column): {round: value}
         self.workloads, self.rounds, self.errors = [], set(), 0
-        with file.open(newline="") as rows:
+        with file.open(encoding="utf-8", newline="") as rows:
             for row in csv.DictReader(rows):
                 if row["workload"] not in self.workloads:
                     self.workloads.append(row["workload"])
@@ -152,7 +157,7 @@ def requests_table(file):
     """What a message of a workload asks of Wine's server: a row for each kind of request, a column for each server."""
     each = collections.defaultdict(dict)
     servers = {}
-    with file.open(newline="") as rows:
+    with file.open(encoding="utf-8", newline="") as rows:
         for row in csv.DictReader(rows):
             servers[row["server"]] = None
             each[row["workload"], row["request"]][row["server"]] = float(row["each"])
@@ -197,7 +202,7 @@ def plot_ratios(samples, folder, measure, title, base):
     script += "".join(f"$peer{i} << EOD\n{block}\nEOD\n" for i, (block, _) in enumerate(drawn))
     script += 'plot 1 notitle lc "black", ' + ", ".join(
         f'$peer{i} using 1:2:3:4 with yerrorbars pt 7 ps 0.7 lw 2 title "{name}"' for i, (_, name) in enumerate(drawn))
-    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    subprocess.run(["gnuplot"], input=script, encoding="utf-8", check=True)
 
 
 def plot_memory(samples, folder):
@@ -224,7 +229,7 @@ def plot_memory(samples, folder):
 $rows << EOD\n{data}\nEOD
         plot $rows using 2:xtic(1) title "the server", "" using 3 title "Wine's server"
     """
-    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    subprocess.run(["gnuplot"], input=script, encoding="utf-8", check=True)
 
 
 if __name__ == "__main__":
@@ -233,10 +238,10 @@ if __name__ == "__main__":
     out = pathlib.Path(sys.argv[1])
     for kind in ("switches", "requests"):
         if (out / f"{kind}.csv").exists():
-            (out / f"{kind}.md").write_text(TABLES[kind](out / f"{kind}.csv"))
+            write(out / f"{kind}.md", TABLES[kind](out / f"{kind}.csv"))
     if (out / "samples.csv").exists():
         tables = (TABLES[kind](out / "samples.csv") for kind in ("ratios", "others", "calls"))
-        (out / "table.md").write_text("\n".join(tables))
+        write(out / "table.md", "\n".join(tables))
         samples = Samples(out / "samples.csv")
         plot_ratios(samples, out, "rate", "Rate, ours divided by theirs: above 1, ours is ahead", 2)
         plot_ratios(samples, out, "p99", "p99 latency, ours divided by theirs: below 1, ours is ahead", 10)
