@@ -12,6 +12,7 @@
 #include <mutex>
 #include <new>
 #include <span>
+#include <string_view>
 #include <vector>
 
 class BufferPool;
@@ -51,7 +52,8 @@ private:
 // Buffers of a few sizes: the smallest, and each further one four times the one before, up to the largest.
 class BufferPool {
 public:
-    BufferPool(std::size_t smallest, std::size_t largest) {
+    // Memory is short once `plenty` bytes are in use. Nothing fails then, but whoever can should do with less.
+    BufferPool(std::size_t smallest, std::size_t largest, std::size_t plenty) : plenty_(plenty) {
         for (std::size_t size = smallest; size < largest; size *= 4)
             lists_.push_back({size});
         lists_.push_back({largest});
@@ -80,7 +82,10 @@ public:
         return found;
     }
 
-    // A buffer of at least `size` bytes, or of the largest size. Empty when the memory is used up.
+    std::size_t in_use() const { return in_use_.load(std::memory_order_relaxed); }
+    bool is_short() const { return in_use() >= plenty_; }
+
+    // A buffer of at least `size` bytes, or of the largest size. Empty when the system has no memory.
     BufferRef get(std::size_t size) noexcept {
         FreeList& list = list_of(size);
         {
@@ -89,11 +94,14 @@ public:
                 Block* const block = std::exchange(list.first, list.first->next_free);
                 --list.count;
                 block->references.store(1, std::memory_order_relaxed);
+                in_use_.fetch_add(list.size, std::memory_order_relaxed);
                 return BufferRef(block);
             }
         }
         void* const memory = ::operator new(sizeof(Block) + list.size, std::nothrow);
-        return memory == nullptr ? BufferRef() : BufferRef(new (memory) Block{*this, list.size, 1, nullptr});
+        if (memory == nullptr) return BufferRef();
+        in_use_.fetch_add(list.size, std::memory_order_relaxed);
+        return BufferRef(new (memory) Block{*this, list.size, 1, nullptr});
     }
 
 private:
@@ -115,6 +123,7 @@ private:
 
     void put(Block* block) noexcept {
         FreeList& list = list_of(block->size);
+        in_use_.fetch_sub(block->size, std::memory_order_relaxed);
         {
             const std::lock_guard lock(mutex_);
             if (list.count * list.size < most_free) {
@@ -126,6 +135,8 @@ private:
         ::operator delete(block);
     }
 
+    const std::size_t plenty_;
+    std::atomic<std::size_t> in_use_{0};
     std::vector<FreeList> lists_;
     std::mutex mutex_;
 };
@@ -138,9 +149,9 @@ inline std::size_t BufferRef::size() const { return block_->size; }
 
 inline std::span<char> BufferRef::bytes() const { return {reinterpret_cast<char*>(block_ + 1), block_->size}; }
 
-// How large the buffer of a connection's next receive is. One that was filled has probably left bytes behind: the next
-// is larger. But it is held for as long as the client is silent: after some that a smaller one would have held, it is
-// smaller again.
+// How large the buffer of a connection's next receive is. A receive that filled its buffer has probably left bytes
+// behind: the next buffer is larger. But a silent client's receive holds its buffer for as long as it pends: after some
+// receives that a smaller one would have held, it is smaller again.
 class ReceiveSize {
 public:
     explicit ReceiveSize(const BufferPool& pool) : pool_(pool), next_(pool.smaller(0)) {}
@@ -179,31 +190,34 @@ public:
     bool empty() const { return size_ == 0; }
     std::span<const Piece> pieces() const { return std::span(pieces_).subspan(first_); }
 
-    // May throw std::bad_alloc; the queue then is as it was, or holds the beginning of the piece.
+    // Both may throw std::bad_alloc; the queue then is as it was, or holds the beginning.
     void push(BufferPool& pool, const Piece& piece) {
-        std::span<char> rest = piece.bytes;
-        if (!empty() && rest.size() < piece.buffer.size() / 2) {
-            append(rest);
-            if (rest.empty()) return;
-            Piece ours{pool.get(std::max(rest.size(), size_)), {}};  // the more wait, the larger
+        if (!empty() && piece.bytes.size() < piece.buffer.size() / 2) {
+            return push(pool, std::string_view(piece.bytes.data(), piece.bytes.size()));
+        }
+        pieces_.push_back(piece);
+        room_ = 0;
+        size_ += piece.bytes.size();
+    }
+    // Copies the text.
+    void push(BufferPool& pool, std::string_view text) {
+        for (append(text); !text.empty(); append(text)) {
+            Piece ours{pool.get(std::max(text.size(), size_)), {}};  // the more wait, the larger
             if (!ours.buffer) throw std::bad_alloc();
             ours.bytes = ours.buffer.bytes().first(0);
             pieces_.push_back(std::move(ours));
             room_ = pieces_.back().buffer.size();
-            append(rest);
-            return;
         }
-        pieces_.push_back(piece);
-        room_ = 0;
-        size_ += rest.size();
     }
 
-    // The first bytes, as many as `buffers` can name. Returns how many of them were filled.
-    std::size_t gather(std::span<WSABUF> buffers) const {
-        const std::size_t count = std::min(buffers.size(), pieces_.size() - first_);
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::span<char> bytes = pieces_[first_ + i].bytes;
-            buffers[i] = {static_cast<ULONG>(bytes.size()), bytes.data()};
+    // The first bytes, up to `most`, and as many as `buffers` can name. Returns how many of these were filled.
+    std::size_t gather(std::span<WSABUF> buffers, std::size_t most) const {
+        std::size_t count = 0;
+        for (; count < buffers.size() && first_ + count < pieces_.size() && most > 0; ++count) {
+            const std::span<char> bytes = pieces_[first_ + count].bytes;
+            const std::size_t taken = std::min(bytes.size(), most);
+            buffers[count] = {static_cast<ULONG>(taken), bytes.data()};
+            most -= taken;
         }
         return count;
     }
@@ -234,14 +248,14 @@ public:
     }
 
 private:
-    // Copies the beginning of `rest` behind the last piece, as far as that one is ours and has room.
-    void append(std::span<char>& rest) {
-        const std::size_t count = std::min(room_, rest.size());
+    // Copies the beginning of `text` behind the last piece, as far as that one is ours and has room.
+    void append(std::string_view& text) {
+        const std::size_t count = std::min(room_, text.size());
         if (count == 0) return;
         std::span<char>& last = pieces_.back().bytes;
-        std::memcpy(last.data() + last.size(), rest.data(), count);
+        std::memcpy(last.data() + last.size(), text.data(), count);
         last = {last.data(), last.size() + count};
-        rest = rest.subspan(count);
+        text.remove_prefix(count);
         room_ -= count;
         size_ += count;
     }

@@ -1,56 +1,60 @@
-// One client of the full server: receives and sends at the same time, and ends in exactly one way.
+// One client of the full server: it receives and sends at the same time, talks to a session, and ends in exactly one
+// way.
 //
-// A connection is open until end_ is set; from then on nothing that only an open one does is started. What is pending
-// is counted (stage 05), with the handlers that are running, and whoever takes the count to zero destroys the
-// connection. While it is open, at least one of these is counted: its receive, its turn, a running handler, or, while
-// reading is paused, its send. So a visitor that finds it open under the lock may ask for a turn.
+// A connection is open from start() until end_ says why it ends; from then on nothing that only an open one does is
+// started. What needs it is counted (stage 05): being open, each operation in flight, the turn that it waits for.
+// Only workers give counts back, so whoever takes the count to zero, and ends the session, is a worker. The socket is
+// closed with the last owner; nothing is pending on it then.
 //
-// Threads: handlers run on workers; send, finish, drop and tick are for any thread that a handler of this connection
-// runs on, or that visits it through Connections::for_each.
+// Owner: the server's list, and whoever has found it there, for as long as they use it. Threads: any may send, finish,
+// drop and tick; they say what is wanted and ask for a turn, in which a worker does it.
 #pragma once
 
 #include "03-recv/receive.hpp"
 #include "04-send/send.hpp"
 #include "05-disconnect/disconnect.hpp"
+#include "06-full-server/application.hpp"
 #include "06-full-server/buffer.hpp"
+#include "06-full-server/end.hpp"
+#include "06-full-server/places.hpp"
 #include "06-full-server/worker.hpp"
 
+#include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
-class FullServer;
+// A time that never comes, in milliseconds as GetTickCount64 counts them.
+constexpr ULONGLONG no_time = ~ULONGLONG{0};
 
-// Why a connection ends. The first reason wins.
-enum class End {
-    none,
-    client_finished,
-    lost,
-    // The server says that it has finished and waits for the client to do so too:
-    server_stops,
-    refused,
-    // The server drops it:
-    idle,
-    silent,
-    too_slow,
-    no_end,
-    line_too_long,
-    no_memory
+// For the rest of the program: names a connection, and keeps nothing alive. Copy it as you like.
+class ConnectionHandle {
+public:
+    explicit ConnectionHandle(std::weak_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+    // Copies the text behind what is queued for this client, and has it sent soon. Any thread, at any time. False: the
+    // client has gone, or is dropped because more than --send-queue bytes wait for it already; neither is an error.
+    bool send(std::string_view text) const noexcept;
+
+private:
+    std::weak_ptr<Connection> connection_;
 };
 
-class Connection final : public ReceiveOperation::Handler, public SendOperation::Handler, public Turn {
+class Connection final : public ReceiveOperation::Handler,
+                         public SendOperation::Handler,
+                         public Turn,
+                         public std::enable_shared_from_this<Connection> {
 public:
-    // With a `refusal` the client is told that, and nothing else ever. Counted, for the worker that accepts it, until
-    // start(): others may find the connection before.
-    Connection(FullServer& server, CompletionPort& port, Socket socket, std::string address,
-               const std::string& refusal);
+    Connection(FullServer& server, CompletionPort& port, Socket socket, std::string address, Places::Place place,
+               std::unique_ptr<Session> session);
 
-    // Begins to receive. Once, on the accepting worker; the connection may be gone when it returns.
+    // Opens it. Once, on the accepting worker; the connection may have ended when it returns.
     void start() noexcept;
 
-    // Queues the pieces, together and in order. They are sent when this connection's own handler returns, or in its
-    // turn, with all that others have queued until then. Drops the connection if more than the limit waits already.
-    // Only on a worker.
-    void send(std::span<const Piece> pieces) noexcept;
+    // Queues the pieces, together and in order, to be sent in this connection's turn with all that has come until then.
+    // False: it is no longer open, or is dropped because more than --send-queue bytes wait for it already.
+    bool send(std::span<const Piece> pieces) noexcept;
+    bool send(std::string_view text) noexcept;  // a copy
 
     // What is queued is sent, then our FIN; what still comes is thrown away. The client has `seconds` to finish too.
     void finish(End end, double seconds) noexcept;
@@ -58,13 +62,29 @@ public:
     // Cancels what is pending and closes without waiting for the client.
     void drop(End end) noexcept;
 
-    // Drops the connection if it has been idle or silent for too long, or has not finished in time.
+    // Now and then: time-outs, and the session's timer.
     void tick(ULONGLONG now) noexcept;
 
-    // The bytes of a line that has not ended yet, for the chat. Only in FullServer's received().
-    ByteQueue& unfinished_line() { return unfinished_line_; }
-
+    std::size_t queued() const noexcept;  // bytes
     const std::string& address() const { return address_; }
+
+    // ---- for the calls of its own session: see session.cpp ----
+
+    // Sent when the session's call returns. Throws std::bad_alloc, which the session need not catch. There is no bound:
+    // ask is_full() between two answers.
+    void answer(const Piece& piece);     // refers to the buffer until it is sent
+    void answer(std::string_view text);  // a copy
+    bool is_full() const noexcept;       // --send-queue bytes wait for the client, or memory is short
+
+    // finish() and drop(), with the session's own reason. It is printed after the session has gone: a literal, or the
+    // application's.
+    void close(std::string_view why) noexcept;
+    void drop(std::string_view why) noexcept;
+
+    // Session::timer() comes once, after so many seconds; the server looks once a second. 0: not at all.
+    void set_timer(double seconds) noexcept;
+
+    ConnectionHandle handle() { return ConnectionHandle(weak_from_this()); }
 
 private:
     void received(DWORD bytes, DWORD error) noexcept override;
@@ -72,38 +92,54 @@ private:
     DWORD take_turn() noexcept override;
     void release() noexcept;
 
-    // These seven with the lock held.
-    void ask_for_turn() noexcept;
+    // All of these with the lock held.
+    void serve(std::unique_lock<std::mutex>& lock) noexcept;
+    bool has_offer() const noexcept;
+    bool is_full_locked() const noexcept;
     bool may_receive() const noexcept;
+    void go_on() noexcept;
+    void ask_for_turn() noexcept;
+    Started receive() noexcept;
     bool has_buffer() noexcept;
     void pump() noexcept;
     void account_sent(DWORD bytes) noexcept;
     void end_locked(End end) noexcept;
+    void drop_locked(End end) noexcept;
     void lose(DWORD error) noexcept;
 
     FullServer& server_;
     const Socket socket_;
     const std::string address_;
-    const ULONGLONG born_;             // milliseconds, as GetTickCount64 counts them
+    const ULONGLONG born_;             // the times are GetTickCount64's
     std::atomic<ULONGLONG> active_;    // when the last byte went either way
     std::atomic<ULONGLONG> deadline_;  // for the client's end, once we have finished
+    std::atomic<ULONGLONG> timer_;     // the session's
     std::atomic<bool> heard_{false};   // the client has sent something
+    Places::Place place_;              // among the served, or among the refused
 
     PendingCount pending_;
-    std::mutex mutex_;
-    std::atomic<End> end_{End::none};  // set with the lock held
-    DWORD error_ = 0;                  // with End::lost
-    bool closing_ = false;             // nothing more is started: what is pending was cancelled, or failed
-    bool client_finished_ = false;     // no receive will be started
-    bool turn_asked_ = false;          // it waits in the queue of turns
-    bool reading_ = false;             // a receive is pending, or is being handled
-    bool sending_ = false;             // a send is pending; one at a time keeps the order
+    mutable std::mutex mutex_;
+    End end_ = End::not_started;
+    DWORD error_ = 0;               // with End::lost
+    bool closing_ = false;          // nothing more is started: what is pending was cancelled, or failed
+    bool client_finished_ = false;  // no receive will be started
+    bool turn_asked_ = false;       // it waits in the queue of turns
+    bool reading_ = false;          // a receive is pending
+    bool sending_ = false;          // a send is pending; one at a time keeps the order
     bool fin_sent_ = false;
     ByteQueue queue_;  // waits to be sent; the bytes of the pending send are its first
 
     BufferRef buffer_;  // the receive's; used again when nobody else refers to it
     ReceiveSize receive_size_;
-    ByteQueue unfinished_line_;
+    Piece rest_;  // what has come and the session has not used yet; only who is serving touches it
+
+    std::unique_ptr<Session> session_;
+    std::string_view why_;
+    bool serving_ = false;    // a thread is in the session
+    bool greeted_ = false;    // started() has been called
+    bool timed_out_ = false;  // timer() is to be called
+    bool offer_ = false;      // rest_, or the client's end, is to be offered
+
     ReceiveOperation receive_;
     SendOperation send_;
 };

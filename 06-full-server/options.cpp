@@ -2,16 +2,31 @@
 
 #include "01-create-port/program.hpp"
 #include "04-send/send.hpp"
+#include "06-full-server/application.hpp"
 
 #include <CLI/CLI.hpp>
 
+namespace {
+
+// As getaddrinfo takes them, so with a scope too.
+bool is_numeric_address(const std::string& text) {
+    addrinfo hints{};
+    hints.ai_flags = AI_NUMERICHOST;
+    addrinfo* found = nullptr;
+    const bool good = ::getaddrinfo(text.c_str(), nullptr, &hints, &found) == 0;
+    if (good) ::freeaddrinfo(found);
+    return good;
+}
+
+}  // namespace
+
 bool read_options(int argc, char** argv, Options& options) {
     CLI::App app(
-        "A TCP server on one I/O completion port. It echoes, or it is a chat.\n"
-        "It stops on Ctrl+C, and tells at the end what it did. Try it: nc 127.0.0.1 7007",
+        "A TCP server on one I/O completion port: an echo, a chat, or what you make of it.\n"
+        "It stops on Ctrl+C, and says at the end what it did. Try it: nc 127.0.0.1 7007",
         "06-full-server");
     app.option_defaults()->always_capture_default();
-    // The help shows `--drain SECONDS=5`; the range that a validator allows is told when a value is outside of it.
+    // The help shows `--drain SECONDS=5`; the validator's range, when a value lies outside it.
     const auto add = [&](const char* group, const char* name, auto& value, const char* kind, CLI::Validator allowed,
                          const char* text) {
         app.add_option(name, value, text)->type_name(kind)->check(allowed.description(""))->group(group);
@@ -23,17 +38,20 @@ bool read_options(int argc, char** argv, Options& options) {
     const CLI::Range seconds(0.0, 86400.0);
     const CLI::Validator numeric_address(
         [](const std::string& text) {
-            in6_addr ignored;
-            const bool good =
-                ::inet_pton(AF_INET, text.c_str(), &ignored) == 1 || ::inet_pton(AF_INET6, text.c_str(), &ignored) == 1;
-            return good ? std::string() : "'" + text + "' is not a numeric address such as 127.0.0.1 or ::1";
+            if (is_numeric_address(text)) return std::string();
+            return "'" + text + "' is not a numeric address such as 127.0.0.1, ::1 or fe80::1%3";
         },
         "");
+    std::vector<std::string> app_names;
+    std::string app_help;
+    for (const ApplicationEntry& entry : applications()) {
+        app_names.push_back(entry.name);
+        app_help += (app_help.empty() ? "" : ". ") + app_names.back() + ": " + entry.help;
+    }
 
     const char* what = "What it does";
     add(what, "port", options.port, "NUMBER", CLI::Range(0, 65535), "TCP port; 0 takes any free one");
-    add(what, "--app", options.app, "NAME", CLI::IsMember({"echo", "chat"}),
-        "echo: every byte goes back. chat: a line goes to every other client");
+    add(what, "--app", options.app, "NAME", CLI::IsMember(app_names), app_help.c_str());
     add(what, "--address", options.address, "ADDRESS", numeric_address,
         "Where to listen; :: is IPv6 and IPv4, from any machine");
     add_flag(what, "--stop-on-eof", options.stop_on_eof, "Stop also when stdin ends");
@@ -42,7 +60,9 @@ bool read_options(int argc, char** argv, Options& options) {
     add(limits, "--max-connections", options.max_connections, "NUMBER", CLI::Range(1, 1000000),
         "Further clients are told that the server is full");
     add(limits, "--send-queue", options.send_queue, "BYTES", CLI::Range(1024, 1 << 30),
-        "What may wait for one client: then echo stops reading from it, and chat drops it");
+        "What may wait for one client: then it is not read from, and dropped if others send it more");
+    add(limits, "--buffer-memory", options.buffer_memory, "BYTES", CLI::Range(65536.0, 1e12),
+        "What all buffers may take: then a client that something waits for is not read from");
     add(limits, "--idle-timeout", options.idle_timeout, "SECONDS", seconds, "Without a byte either way; 0 is for ever");
     add(limits, "--silent-timeout", options.silent_timeout, "SECONDS", seconds,
         "For a new client's first byte; 0 is for ever");
@@ -66,9 +86,10 @@ bool read_options(int argc, char** argv, Options& options) {
     add_flag(tuning, "--no-skip-on-success", no_skip_on_success,
              "Every operation comes back through the port, also one that finished inside its call");
 
-    const char* telling = "What it tells";
-    add(telling, "--stats", options.stats, "SECONDS", seconds, "Between lines of statistics; 0: only at the end");
-    add_flag(telling, "--verbose", options.verbose, "A line for every client that comes and goes");
+    const char* printing = "What it prints";
+    add(printing, "--stats", options.stats, "SECONDS", seconds, "Between lines of statistics; 0: only at the end");
+    add_flag(printing, "--verbose", options.verbose, "A line for every client that comes and goes, and all counts");
+    add_flag(printing, "--log-times", options.log_times, "Each line begins with the date and the time");
 
     try {
         app.parse(argc, argv);

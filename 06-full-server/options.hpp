@@ -15,6 +15,7 @@ struct Options {
     double idle_timeout = 300;  // seconds, as all times here; 0 is never
     double silent_timeout = 0;
     std::size_t send_queue = 262144;  // bytes
+    std::size_t buffer_memory = 268435456;
     std::size_t first_receive = 1024;
     std::size_t receive_buffer = 65536;
     unsigned gather = 16;
@@ -24,6 +25,7 @@ struct Options {
     bool skip_on_success = true;
     double stats = 0;
     bool verbose = false;
+    bool log_times = false;
     bool stop_on_eof = false;
 };
 

@@ -6,123 +6,86 @@
 
 namespace {
 
-constexpr std::size_t longest_line = 65536;
+std::unique_ptr<Application> make_application(const std::string& name, FullServer& server) {
+    const auto found = std::ranges::find(applications(), name, &ApplicationEntry::name);
+    return found->make(server);  // read_options() has looked that there is one
+}
+
+// What a client over the cap is served: a line that says so.
+class Refusal final : public Session {
+public:
+    explicit Refusal(const Options& options) : options_(options) {}
+    void started(Connection& connection) override {
+        connection.answer("server full: " + std::to_string(options_.max_connections) +
+                          " connections are open, try again later\n");
+        connection.finish(End::refused, options_.drain);
+    }
+    std::size_t received(Connection&, const Piece& bytes) override { return bytes.bytes.size(); }
+
+private:
+    const Options& options_;
+};
+
+// Whether sockets like this one are handles of the system, with no layered provider between. Only then is it sure that
+// one that skips packets puts none on the port.
+// https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes (under Remarks)
+bool is_system_handle(const Socket& socket) {
+    WSAPROTOCOL_INFOW protocol;
+    int length = sizeof protocol;
+    return ::getsockopt(socket.get(), SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&protocol), &length) !=
+               SOCKET_ERROR &&
+           (protocol.dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+}
 
 }  // namespace
 
-FullServer::FullServer(CompletionPort& port, const Options& options)
+FullServer::FullServer(CompletionPort& port, const Options& options, Log& log)
     : options_(options),
-      is_chat_(options.app == "chat"),
       port_(port),
-      buffers_(options.first_receive, options.receive_buffer),
+      report_(log, options_, statistics_),
+      buffers_(options.first_receive, options.receive_buffer, options.buffer_memory),
       turns_(port, statistics_),
-      listener_(port, listen_on(options.address, options.port), *this, options.accepts) {}
+      served_(options.max_connections),
+      refused_(std::max<std::size_t>(16, options.max_connections / 8)),
+      application_(make_application(options.app, *this)),
+      listener_(port, listen_on(options.address, options.port), *this, options.accepts),
+      skips_packets_(options.skip_on_success && is_system_handle(listener_.socket())) {}
 
 void FullServer::accepted(Socket socket, const Accepted& client) {
     if (stopping_) return;
     add(statistics_.accepted);
     const DWORD error = port_.associate(socket, 1);
     if (error != 0) return accept_failed(error);
-    if (options_.skip_on_success) socket.skip_packets_on_success();  // if it cannot, packets come: as good, but slower
-    const DWORD yes = 1;                                             // small answers go out at once
+    if (skips_packets_) socket.skip_packets_on_success();  // if it cannot, packets come: as good, but slower
+    const DWORD yes = 1;                                   // small answers go out at once
     ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, reinterpret_cast<const char*>(&yes), sizeof yes);
 
-    const std::size_t open = connections_.size();
-    // A client that is refused takes a place for as long as it takes to tell it; so these are bounded too.
-    if (open >= options_.max_connections + std::max<std::size_t>(16, options_.max_connections / 8)) {
+    Places::Place place = served_.take();
+    const bool full = !place;
+    if (full) {
         add(statistics_.refused);
+        place = refused_.take();  // it takes a while to tell them, so these are bounded too
+        if (!place) return reset_on_close(socket);
+    }
+    std::unique_ptr<Session> session;
+    try {
+        session = full ? std::make_unique<Refusal>(options_) : application_->make_session();
+    } catch (const std::bad_alloc&) {
+        throw;  // an accept that failed, as any for want of memory
+    } catch (const std::exception& failure) {
+        report_.session_failed(client.remote, failure.what());
+        report_.ended(client.remote, End::session_failed, "");
         return reset_on_close(socket);
     }
-    std::string refusal;
-    if (open >= options_.max_connections) {
-        add(statistics_.refused);
-        refusal =
-            "server full: " + std::to_string(options_.max_connections) + " connections are open, try again later\n";
-    }
-    // Made before the connection is in the list: from there on nothing may fail until it has been started.
-    const std::string line = "accepted " + client.remote;
-    Connection& connection =
-        connections_.add(std::make_shared<Connection>(*this, port_, std::move(socket), client.remote, refusal));
-    if (options_.verbose && refusal.empty()) print_line(line);  // from now on the chat finds it
-    connection.start();
+    auto connection = std::make_shared<Connection>(*this, port_, std::move(socket), client.remote, std::move(place),
+                                                   std::move(session));
+    connections_.add(std::move(connection)).start();
 }
 
-void FullServer::accept_failed(DWORD error) noexcept {
-    if (options_.verbose) std::fprintf(stderr, "accept failed: %s\n", error_name(error).c_str());
-}
+void FullServer::accept_failed(DWORD error) noexcept { report_.accept_failed(error); }
 
-void FullServer::received(Connection& connection, const Piece& block) noexcept {
-    if (!is_chat_) return connection.send(std::span(&block, 1));
-    try {
-        chat(connection, block);
-    } catch (const std::bad_alloc&) {
-        connection.drop(End::no_memory);
-    }
-}
-
-// Every line that ends in this block goes to all others, in one send each; what follows the last of them waits.
-void FullServer::chat(Connection& from, const Piece& block) {
-    ByteQueue& line = from.unfinished_line();
-    const auto first_end = std::find(block.bytes.begin(), block.bytes.end(), '\n');
-    if (line.size() + static_cast<std::size_t>(first_end - block.bytes.begin()) >= longest_line) {
-        return from.drop(End::line_too_long);
-    }
-    if (first_end == block.bytes.end()) return line.push(buffers_, block);
-
-    const auto last_end = std::find(block.bytes.rbegin(), block.bytes.rend(), '\n').base();  // behind it
-    const auto whole = static_cast<std::size_t>(last_end - block.bytes.begin());
-    line.push(buffers_, Piece{block.buffer, block.bytes.first(whole)});
-    connections_.for_each([&](Connection& to) {
-        if (&to != &from) to.send(line.pieces());
-    });
-    line.clear();
-    if (whole < block.bytes.size()) line.push(buffers_, Piece{block.buffer, block.bytes.subspan(whole)});
-}
-
-void FullServer::ended(Connection& connection, End end, DWORD error) noexcept {
-    const auto limit = [&](double seconds) { return seconds_text(seconds) + " s"; };
-    std::string drop_reason;
-    std::string line;
-    switch (end) {
-        case End::idle:
-            drop_reason = "idle for " + limit(options_.idle_timeout);
-            break;
-        case End::silent:
-            drop_reason = "silent for " + limit(options_.silent_timeout);
-            break;
-        case End::too_slow:
-            drop_reason = "too slow, more than " + std::to_string(options_.send_queue) + " bytes wait for it";
-            break;
-        case End::no_end:
-            drop_reason = "no end from the client within " + limit(options_.drain);
-            break;
-        case End::line_too_long:
-            drop_reason = "a line longer than " + std::to_string(longest_line) + " bytes";
-            break;
-        case End::no_memory:
-            drop_reason = "no memory is left";
-            break;
-        case End::client_finished:
-            line = "finished " + connection.address() + ": the client closed first";
-            break;
-        case End::server_stops:
-            line = "closed " + connection.address() + ": the server stops";
-            break;
-        case End::refused:
-            line = "refused " + connection.address() + ": " + std::to_string(options_.max_connections) +
-                   " connections are open";
-            break;
-        case End::lost:
-        case End::none:
-            line = "lost " + connection.address() + ": " + error_name(error).c_str();
-            break;
-    }
-    if (!drop_reason.empty()) {
-        add(statistics_.dropped);
-        print_line("dropped " + connection.address() + ": " + drop_reason);
-    } else if (options_.verbose) {
-        print_line(line);
-    }
+void FullServer::ended(Connection& connection, End end, std::string_view why) noexcept {
+    report_.ended(connection.address(), end, why);
     connections_.remove(connection);
 }
 
@@ -130,31 +93,26 @@ void FullServer::tick() {
     if (!stopping_) listener_.replenish();
     const ULONGLONG now = ::GetTickCount64();
     connections_.for_each([&](Connection& connection) { connection.tick(now); });
+    turns_.wake();
+    report_.tick();
+}
+
+void FullServer::report_period() {
+    std::size_t queued = 0;
+    connections_.for_each([&](Connection& connection) { queued += connection.queued(); });
+    report_.period(connections_.size(), queued, buffers_.in_use());
+    if (options_.verbose) report_accounts();
 }
 
 //[ stop
 //? accept no more, let everyone finish, wait until nothing is pending
-void FullServer::stop() {
+void FullServer::stop(double drain) {
     stopping_ = true;
-    while (port_.pending() > 0 || connections_.size() > 0) {
-        // Again and again, for those that a worker was just accepting. The first time counts.
-        listener_.stop();
-        connections_.for_each([&](Connection& connection) { connection.finish(End::server_stops, options_.drain); });
+    // Again and again, for those that a worker was just accepting. The first time counts.
+    while (!listener_.stop() || port_.pending() > 0 || connections_.size() > 0) {
+        connections_.for_each([&](Connection& connection) { connection.finish(End::server_stops, drain); });
         ::Sleep(10);
         tick();
     }
 }
 //]
-
-void FullServer::print_statistics() const {
-    const auto number = [](std::uint64_t value) { return std::to_string(value); };
-    const std::uint64_t completed = port_.completed();
-    const std::uint64_t posted = port_.posted();
-    print_line("statistics: " + number(connections_.size()) + " connections, " + number(statistics_.accepted) +
-               " accepted, " + number(statistics_.refused) + " refused, " + number(statistics_.dropped) + " dropped, " +
-               number(statistics_.bytes_received) + " bytes received, " + number(statistics_.bytes_sent) +
-               " bytes sent, " + number(posted) + " operations posted, " + number(completed) + " completed, " +
-               number(posted - completed) + " pending, " + number(statistics_.receive_calls) + " WSARecv calls, " +
-               number(statistics_.send_calls) + " WSASend calls, " + number(statistics_.dequeue_calls) +
-               " dequeue calls, " + number(statistics_.post_calls) + " post calls");
-}

@@ -1,53 +1,66 @@
-// The full server: its listener, its clients, what it does with their bytes, and how it stops.
+// The full server: its listener, its clients, the application that serves them, and how it stops.
 //
-// Owner: main owns it, after the port and before the workers. Threads: accepted, received and ended run on workers;
-// start, tick and stop belong to main.
+// Owner: main owns it, after the port and before the workers. Threads: accepted and what connections call run on
+// workers; start, tick and stop belong to main; connections() is for any.
 #pragma once
 
 #include "02-acceptex/connections.hpp"
 #include "02-acceptex/listener.hpp"
+#include "06-full-server/application.hpp"
 #include "06-full-server/buffer.hpp"
 #include "06-full-server/connection.hpp"
+#include "06-full-server/log.hpp"
 #include "06-full-server/options.hpp"
+#include "06-full-server/places.hpp"
+#include "06-full-server/report.hpp"
 #include "06-full-server/statistics.hpp"
 
 class FullServer final : public Listener::Handler {
 public:
-    FullServer(CompletionPort& port, const Options& options);
+    FullServer(CompletionPort& port, const Options& options, Log& log);
 
     // Begins to accept.
     void start() { listener_.replenish(); }
-    // Ten times a second: time-outs, and accepts that could not be posted.
+    // Once a second: time-outs, accepts that could not be posted, and what is to be reported.
     void tick();
-    // Accepts no more, lets every client finish within the time that the options give, then drops the rest. Returns
-    // when no connection is left and nothing is pending.
-    void stop();
+    void report_period();
+    // Accepts no more, closes the listening socket, lets every client finish within `drain` seconds, then drops the
+    // rest. Returns when no connection is left and nothing is pending.
+    void stop(double drain);
+    void report_accounts() { report_.accounts(connections_.size(), port_); }
 
     std::string address() const { return listener_.address(); }
-    void print_statistics() const;
+
+    // For the application too.
+    Connections<Connection>& connections() { return connections_; }
+    BufferPool& buffers() { return buffers_; }
 
     // For the connections.
     const Options& options() const { return options_; }
-    BufferPool& buffers() { return buffers_; }
     TurnQueue& turns() { return turns_; }
     Statistics& statistics() { return statistics_; }
-    void received(Connection& connection, const Piece& block) noexcept;
-    void ended(Connection& connection, End end, DWORD error) noexcept;
+    void started(Connection& connection) noexcept { report_.started(connection.address()); }
+    void session_failed(Connection& connection, const char* what) noexcept {
+        report_.session_failed(connection.address(), what);
+    }
+    void ended(Connection& connection, End end, std::string_view why) noexcept;
 
 private:
     void accepted(Socket socket, const Accepted& client) override;
     void accept_failed(DWORD error) noexcept override;
-    void accepts_wait(DWORD) noexcept override {}
-
-    void chat(Connection& from, const Piece& block);
+    void accepts_wait(DWORD error) noexcept override { report_.accepts_wait(error); }
 
     const Options options_;
-    const bool is_chat_;
     CompletionPort& port_;
     Statistics statistics_;
+    Report report_;
     BufferPool buffers_;
     TurnQueue turns_;
+    Places served_;
+    Places refused_;
     Connections<Connection> connections_;
+    const std::unique_ptr<Application> application_;  // may use all of the above, as long as it lives
     std::atomic<bool> stopping_{false};
     Listener listener_;
+    const bool skips_packets_;
 };

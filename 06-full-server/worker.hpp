@@ -25,14 +25,17 @@ private:
     Turn* next_ = nullptr;
 };
 
+// Whether this thread runs a Worker.
+inline thread_local bool is_worker = false;
+
 // First come, first served, by whichever worker is free. With a queue for each worker, a connection would wait for a
 // thread that is not running, while another is.
 class TurnQueue {
 public:
     TurnQueue(CompletionPort& port, Statistics& statistics) : port_(port), statistics_(statistics) {}
 
-    // Only on a worker: it is awake, and comes here when its handler returns.
-    //? put it last; post a wake-up packet when many wait while a worker sleeps
+    // Any thread. A worker that calls this comes here when its handler returns: it wakes another only when many wait.
+    //? put it last; post a wake-up packet when a worker sleeps, and many wait or it is no worker that asks
     void push(Turn& turn) noexcept {
         bool wake = false;
         {
@@ -40,12 +43,18 @@ public:
             *end_ = &turn;
             end_ = &turn.next_;
             ++waiting_;
-            wake = waiting_ > many && sleeping_ > 0 && !wake_posted_;
-            wake_posted_ |= wake;
+            wake = should_wake(is_worker ? many : 0);
         }
-        if (!wake) return;
-        add(statistics_.post_calls);
-        if (port_.post(0, wake_key, nullptr) != 0) woken();
+        if (wake) post_wake_up();
+    }
+
+    // Wakes a worker if one sleeps while somebody waits. Call it now and then: push() may have failed to.
+    void wake() noexcept {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!should_wake(0)) return;
+        }
+        post_wake_up();
     }
 
     // The first, no longer in the queue; or null.
@@ -67,7 +76,7 @@ public:
         ++sleeping_;
         return INFINITE;
     }
-    void wake_up() noexcept {
+    void woke_up() noexcept {
         const std::lock_guard lock(mutex_);
         --sleeping_;
     }
@@ -81,6 +90,16 @@ public:
 
 private:
     static constexpr unsigned many = 8;  // with fewer, waking another worker takes longer than serving them
+
+    // With the lock held. Whoever gets true posts.
+    bool should_wake(unsigned enough) noexcept {
+        if (waiting_ <= enough || sleeping_ == 0 || wake_posted_) return false;
+        return wake_posted_ = true;
+    }
+    void post_wake_up() noexcept {
+        add(statistics_.post_calls);
+        if (port_.post(0, wake_key, nullptr) != 0) woken();
+    }
 
     CompletionPort& port_;
     Statistics& statistics_;
@@ -99,11 +118,12 @@ public:
 
     //? packets in batches, and in between turns, with a bound, until a stop packet comes
     void run() {
+        is_worker = true;
         //[ run
         while (!stop_) {
             dequeue();
-            // Then turns; but so many only, as those that always have something must not keep the packets of the
-            // others waiting. A large piece counts for more; for less once there have been no packets for a while.
+            // Then turns, but only so many: clients that always have something must not keep the packets of the
+            // others waiting. A large piece counts for more; for less once no packet has come for a while.
             const DWORD as_long_as_a_turn = looks_in_vain_ < 1024 ? 1024 : 16384;  // bytes
             for (std::size_t work = 0; work < inline_bound_;) {
                 Turn* const turn = turns_.pop();
@@ -124,8 +144,13 @@ private:
         const DWORD milliseconds = turns_.sleep();
         const BOOL any = ::GetQueuedCompletionStatusEx(
             port_.get(), entries_.data(), static_cast<ULONG>(entries_.size()), &count, milliseconds, FALSE);
-        if (milliseconds == INFINITE) turns_.wake_up();
+        const DWORD error = any ? 0 : ::GetLastError();
+        if (milliseconds == INFINITE) turns_.woke_up();
         looks_in_vain_ = any ? 0 : looks_in_vain_ + 1;
+        if (error != 0 && error != WAIT_TIMEOUT) {  // the port is gone: a mistake in the program
+            std::fprintf(stderr, "GetQueuedCompletionStatusEx: %s\n", error_name(error).c_str());
+            stop_ = true;
+        }
         if (!any) return;  // nothing came in time
         //[ batch
         for (const OVERLAPPED_ENTRY& entry : std::span(entries_).first(count)) {

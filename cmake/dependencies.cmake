@@ -1,5 +1,6 @@
-# GoogleTest, doctest and CLI11. Each comes from where it is found first: Debian's package, an installed CMake package
-# (vcpkg), a download of a pinned release. Call use_googletest(), use_doctest() or use_cli11() where one is needed.
+# GoogleTest, doctest, CLI11 and spdlog. Each comes from where it is found first: Debian's package, an installed CMake
+# package (vcpkg), a download of a pinned release. Call use_googletest(), use_doctest(), use_cli11() or use_spdlog() where
+# one is needed.
 include(FetchContent)
 
 # GTest::gtest and GTest::gtest_main. Debian ships the source in /usr/src, so it builds for Windows too.
@@ -32,14 +33,31 @@ macro(use_cli11)
         f2d893a65c3b1324c50d4e682c0cdc021dd0477ae2c048544f39eed6654b699a)
 endmacro()
 
+# spdlog::spdlog_header_only, as <spdlog/...>. The download brings a copy of fmt, Debian's package does not.
+macro(use_spdlog)
+    use_header_library(spdlog::spdlog_header_only spdlog "spdlog;fmt" include
+        https://github.com/gabime/spdlog/archive/refs/tags/v1.15.3.tar.gz
+        15a04e69c222eb6c01094b5c7ff8a249b36bb22788d72519646fb85feb267e67)
+    if(TARGET spdlog-headers AND EXISTS "${CMAKE_BINARY_DIR}/_deps/spdlog-debian/fmt")
+        target_compile_definitions(spdlog-headers INTERFACE SPDLOG_FMT_EXTERNAL FMT_HEADER_ONLY)
+    endif()
+endmacro()
+
 # Makes TARGET from a library of headers only: from /usr/include/FOLDER, the CMake package PACKAGE, or SUBFOLDER of the
-# download.
+# download. FOLDER may be a list, of its own and those that it needs.
 function(use_header_library TARGET PACKAGE FOLDER SUBFOLDER URL SHA256)
     string(TOLOWER ${PACKAGE} name)
-    if(CMAKE_HOST_UNIX AND EXISTS "/usr/include/${FOLDER}")
+    list(TRANSFORM FOLDER PREPEND /usr/include/ OUTPUT_VARIABLE installed)
+    set(is_installed ${CMAKE_HOST_UNIX})
+    foreach(folder IN LISTS installed)
+        if(NOT EXISTS "${folder}")
+            set(is_installed FALSE)
+        endif()
+    endforeach()
+    if(is_installed)
         # Copied, because /usr/include itself on MinGW's search path would put Linux's <stdlib.h> before Windows' own.
-        file(COPY "/usr/include/${FOLDER}" DESTINATION "${CMAKE_BINARY_DIR}/_deps/${name}-debian")
         set(headers "${CMAKE_BINARY_DIR}/_deps/${name}-debian")
+        file(COPY ${installed} DESTINATION "${headers}")
     else()
         # SOURCE_SUBDIR names a folder that does not exist: only the headers are wanted, not the library's own build.
         FetchContent_Declare(${name} URL ${URL} URL_HASH SHA256=${SHA256} DOWNLOAD_EXTRACT_TIMESTAMP ON

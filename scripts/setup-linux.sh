@@ -15,6 +15,8 @@ wine                        wineserver|/usr/lib/wine/wineserver    keeps Wine ru
 googletest                  /usr/src/googletest/CMakeLists.txt     tests of the stages
 doctest-dev                 /usr/include/doctest/doctest.h         tests of the statements in the notes
 libcli11-dev                /usr/include/CLI/CLI.hpp               command line of the full server
+libspdlog-dev               /usr/include/spdlog/spdlog.h           log of the full server
+libfmt-dev                  /usr/include/fmt/format.h              text for spdlog
 netcat-openbsd              nc                                     talks to the servers by hand
 python3                     python3                                checks the notes against the code
 '${1:-}

@@ -142,6 +142,12 @@ public:
             std::count_if(lines_.begin(), lines_.end(), [&](const auto& l) { return l.find(part) != l.npos; }));
     }
 
+    // From here on nobody empties the pipe that the server prints into, until it has ended.
+    void stop_reading() {
+        const std::lock_guard lock(mutex_);
+        reads_ = false;
+    }
+
     bool has_ended() {
         if (child_ > 0 && ::waitpid(child_, &status_, WNOHANG) == child_) child_ = 0;
         return child_ == 0;
@@ -163,7 +169,7 @@ public:
     // Waits for the server's own end.
     Ended wait_for_end(std::chrono::seconds limit = patience) {
         if (!wait_until([this] { return has_ended(); }, limit)) throw std::runtime_error("the server did not end");
-        if (reader_.joinable()) reader_.join();
+        read_to_the_end();
         Ended ended{.exit_code = WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_), .counts = {}};
         // "statistics: 3 connections, 10 accepted, …" and "stopped: 40 operations posted, …": a number and its name.
         for (const std::string& line : lines_) {
@@ -228,12 +234,13 @@ private:
         std::array<char, 4096> block;
         for (ssize_t n; (n = ::read(pipe, block.data(), block.size())) > 0;) {
             text.append(block.data(), static_cast<std::size_t>(n));
-            const std::lock_guard lock(mutex_);
+            std::unique_lock lock(mutex_);
             for (std::size_t end; (end = text.find('\n')) != text.npos; text.erase(0, end + 1)) {
                 lines_.push_back(text.substr(0, end));
                 if (lines_.back().ends_with('\r')) lines_.back().pop_back();
             }
             changed_.notify_all();
+            changed_.wait(lock, [this] { return reads_; });
         }
         ::close(pipe);
         const std::lock_guard lock(mutex_);
@@ -249,6 +256,15 @@ private:
             if (server != child_ && child_ > 0) ::kill(child_, SIGKILL);
             if (child_ > 0) ::waitpid(std::exchange(child_, 0), &status_, 0);
         }
+        read_to_the_end();
+    }
+
+    void read_to_the_end() {
+        {
+            const std::lock_guard lock(mutex_);
+            reads_ = true;
+        }
+        changed_.notify_all();
         if (reader_.joinable()) reader_.join();
     }
 
@@ -261,6 +277,7 @@ private:
     std::condition_variable changed_;
     std::vector<std::string> lines_;
     bool output_ended_ = false;
+    bool reads_ = true;
 };
 
 void expect_clean_end(const Ended& ended) {
@@ -682,6 +699,37 @@ TEST(NativeClients, SecondInterruptEndsAtOnce) {
     ASSERT_FALSE(server.has_ended()) << "it waits for the clients' own end, up to 600 s";
     server.interrupt();
     EXPECT_NO_THROW(server.wait_for_end()) << "after the second Ctrl+C";
+}
+
+TEST(NativeClients, TheFirstInterruptSaysWhatItWaitsFor) {
+    Server server({"--drain", "600"});
+    Client client(server);
+    client.send("here");
+    ASSERT_EQ(client.receive(4), "here");
+    server.interrupt();
+    server.wait_for_line("stopping: clients have 600 s to finish; a second Ctrl+C ends it at once");
+    client.finish_sending();
+    EXPECT_EQ(client.wait_for_end(), End::fin);
+    expect_clean_end(server.wait_for_end());
+}
+
+// A line for each client that comes and goes is four times what the pipe holds, and it holds what a console does while
+// text is selected: nothing.
+TEST(NativeClients, NobodyWaitsForWhoReadsTheOutput) {
+    constexpr unsigned many = 3000, together = 100;
+    Server server({"--verbose", "--stats", "1"});
+    server.stop_reading();
+    for (unsigned i = 0; i < many; i += together) {
+        std::vector<Client> clients;
+        for (unsigned n = 0; n < together; ++n)
+            clients.emplace_back(server, 0, 1 + i / together);
+        for (Client& client : clients)
+            client.send("here");
+        for (unsigned n = 0; n < together; ++n)
+            ASSERT_EQ(clients[n].receive(4), "here") << "for client " << i + n;
+    }
+    server.interrupt();
+    EXPECT_EQ(server.wait_for_end().exit_code, 0);
 }
 
 TEST(NativeClients, AResetIsSeenAsAReset) {

@@ -242,6 +242,16 @@ void Client::send_urgent(char byte) {
     ::send(state_->socket, &byte, 1, MSG_OOB);
 }
 
+std::size_t Client::send_what_fits(std::string_view bytes) {
+    std::size_t total = 0;
+    while (total < bytes.size()) {
+        const long long sent = state_->send_some(bytes.substr(total));
+        if (sent <= 0) break;
+        total += static_cast<std::size_t>(sent);
+    }
+    return total;
+}
+
 void Client::finish_sending() {
     did("sent FIN");
     ::shutdown(state_->socket, SD_SEND);
@@ -271,6 +281,20 @@ std::string Client::receive(std::size_t count, Where where) {
     std::string bytes = state_->waiting.substr(0, count);
     state_->waiting.erase(0, count);
     return bytes;
+}
+
+std::string Client::receive_line(Where where) {
+    std::string line;
+    while (!line.ends_with('\n'))
+        line += receive(1, where);
+    return line;
+}
+
+std::string Client::receive_some(Where where) {
+    if (state_->waiting.empty() && state_->take(deadline_ms()) == Got::nothing) {
+        fail(Symptom::no_bytes, "bytes, or the end, within " + deadline_text(), "silence", where);
+    }
+    return std::exchange(state_->waiting, {});
 }
 
 void Client::expect(std::string_view bytes, Where where) {

@@ -39,6 +39,8 @@ public:
     // For a server that reads no more: sends until nothing has moved for a while, or `most` bytes have. Returns how
     // many.
     std::size_t send_until_stuck(std::size_t most);
+    // Sends what the system takes at once; returns how much.
+    std::size_t send_what_fits(std::string_view bytes);
     // False: the connection is gone.
     bool try_send(std::string_view bytes);
     void send_urgent(char byte);  // one byte of urgent data (MSG_OOB)
@@ -48,6 +50,8 @@ public:
     void watch();                                                            // starts receiving now
     std::string receive(std::size_t count, Where where = Where::current());  // exactly so many bytes
     void expect(std::string_view bytes, Where where = Where::current());     // exactly these come next
+    std::string receive_line(Where where = Where::current());                // up to and with the next \n
+    std::string receive_some(Where where = Where::current());                // what comes next; empty: the end
     // Sends `bytes` and receives `count` bytes at the same time, as the two may wait for each other.
     std::string exchange(std::string_view bytes, std::size_t count, Where where = Where::current());
     // Receives until the server ends the connection in this way; returns the bytes that came before. For a reset:

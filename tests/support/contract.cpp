@@ -141,10 +141,10 @@ void gives_every_handle_back(const Serve& serve_ten) {
     program.stop();
 }
 
-void urgent_bytes_keep_their_place() {
+void urgent_bytes_keep_their_place(const Program::Arguments& arguments) {
     promise("a byte that is sent as urgent (MSG_OOB) comes back in its place");
     likely("without SO_OOBINLINE on the accepted socket, urgent bytes are not in the stream that is received");
-    Program program;
+    Program program(arguments);
     Client client(program.address());
     client.send("ab");
     client.send_urgent('c');
@@ -155,7 +155,8 @@ void urgent_bytes_keep_their_place() {
     program.stop();
 }
 
-void survives_a_lack_of_memory(const char* with_failing_new, const Served& served, const Serve& serve) {
+void survives_a_lack_of_memory(const char* with_failing_new, const Served& served, const Serve& serve,
+                               const Program::Arguments& arguments) {
     promise(
         "when an allocation fails, its client is lost and nobody else: the server runs on, and its accounts balance");
     likely(
@@ -169,7 +170,7 @@ void survives_a_lack_of_memory(const char* with_failing_new, const Served& serve
     const std::string name = "iocp-failing-new-" + std::to_string(::GetCurrentProcessId());
     const HANDLE memory_is_short = ::CreateEventA(nullptr, TRUE, FALSE, name.c_str());
     ::SetEnvironmentVariableA("IOCP_FAILING_NEW", ("7:" + name).c_str());
-    Program program;
+    Program program(arguments);
     ::SetEnvironmentVariableA("IOCP_FAILING_NEW", nullptr);
     serve(program);
 

@@ -23,12 +23,13 @@ void serves_on_after_many_resets(const Serve& serve);
 void gives_every_handle_back(const Serve& serve_ten);
 
 // For an echo.
-void urgent_bytes_keep_their_place();
+void urgent_bytes_keep_their_place(const Program::Arguments& arguments = {"0"});
 
 // `served`: of a client that sent `hello` and FIN while memory is short, whether it was served; a client that was
 // neither served nor lost fails the test. `program`: the one with an operator new that fails, NN-name-failing-new.
 using Served = std::function<bool(Program&, Client&)>;
-void survives_a_lack_of_memory(const char* program, const Served& served, const Serve& serve);
+void survives_a_lack_of_memory(const char* program, const Served& served, const Serve& serve,
+                               const Program::Arguments& arguments = {"0"});
 bool echoed_or_lost(Program& program, Client& client);  // `served` of an echo
 
 }  // namespace support::contract

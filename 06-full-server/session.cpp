@@ -1,0 +1,90 @@
+// The side of a connection that its session sees.
+#include "06-full-server/connection.hpp"
+#include "06-full-server/server.hpp"
+
+bool ConnectionHandle::send(std::string_view text) const noexcept {
+    const std::shared_ptr<Connection> connection = connection_.lock();
+    return connection != nullptr && connection->send(text);
+}
+
+void Connection::answer(const Piece& piece) {
+    const std::lock_guard lock(mutex_);
+    if (end_ == End::none) queue_.push(server_.buffers(), piece);
+}
+
+void Connection::answer(std::string_view text) {
+    const std::lock_guard lock(mutex_);
+    if (end_ == End::none) queue_.push(server_.buffers(), text);
+}
+
+bool Connection::is_full() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return is_full_locked();
+}
+
+void Connection::close(std::string_view why) noexcept {
+    why_ = why;
+    finish(End::session_closes, server_.options().drain);
+}
+
+void Connection::drop(std::string_view why) noexcept {
+    why_ = why;
+    drop(End::session_drops);
+}
+
+void Connection::set_timer(double seconds) noexcept {
+    timer_ = seconds > 0 ? ::GetTickCount64() + static_cast<ULONGLONG>(seconds * 1000) : no_time;
+}
+
+// Calls the session for all that is due. One call at a time: a thread that finds another one in the session leaves what
+// is due to that one, which looks again. Without the lock, for a session sends to other connections, and two that did
+// so to each other would wait for ever.
+//[ serve
+//? as long as it is open and something is due, call the session, without the lock
+void Connection::serve(std::unique_lock<std::mutex>& lock) noexcept {
+    if (serving_) return;
+    serving_ = true;
+    const auto call = [&](auto what) {
+        End failed = End::none;
+        lock.unlock();
+        try {
+            what();
+        } catch (const std::bad_alloc&) {
+            failed = End::no_memory;
+        } catch (const std::exception& error) {
+            server_.session_failed(*this, error.what());
+            failed = End::session_failed;
+        }
+        lock.lock();
+        if (failed != End::none) drop_locked(failed);
+    };
+    while (end_ == End::none) {
+        if (!std::exchange(greeted_, true)) {
+            call([&] { session_->started(*this); });
+        } else if (std::exchange(timed_out_, false)) {
+            call([&] { session_->timer(*this); });
+        } else if (!has_offer()) {
+            break;
+        } else if (offer_ = false; !rest_.bytes.empty()) {
+            call([&] { rest_.bytes = rest_.bytes.subspan(session_->received(*this, rest_)); });
+            if (rest_.bytes.empty()) rest_ = Piece();
+        } else {
+            bool all_answered = false;
+            call([&] { all_answered = session_->finished(*this); });
+            if (all_answered && end_ == End::none) end_locked(End::client_finished);
+        }
+    }
+    if (end_ != End::none) rest_ = Piece();
+    serving_ = false;
+}
+//]
+
+// Bytes, or the client's end, are to be offered to the session.
+bool Connection::has_offer() const noexcept {
+    return offer_ && (!rest_.bytes.empty() || client_finished_) && end_ == End::none && !is_full_locked();
+}
+
+bool Connection::is_full_locked() const noexcept {
+    if (queue_.size() >= server_.options().send_queue) return true;
+    return !queue_.empty() && server_.buffers().is_short();
+}
