@@ -19,7 +19,7 @@
 class Connection;
 class FullServer;
 
-// If a call throws, its client is dropped and the others are served on.
+// If a call throws a std::exception, its client is dropped and the others are served on.
 class Session {
 public:
     // The connection has ended, in whichever way.

@@ -36,8 +36,14 @@ void Report::ended(std::string_view address, End end, std::string_view why) noex
     log_.line(words_[index].how, address, ": ", why.empty() ? std::string_view(words_[index].why) : why);
 }
 
-void Report::tick() noexcept {
+void Report::tick(ULONGLONG now) noexcept {
+    if (now < summed_up_ + 1000) return;
+    summed_up_ = now;
     lines_left_ = lines_a_second;
+    sum_up();
+}
+
+void Report::sum_up() noexcept {
     const std::uint64_t left_out = drops_left_out_.exchange(0);
     if (left_out > 0) log_.line("dropped ", left_out, " more");
     log_.report_lost();
@@ -72,6 +78,7 @@ void Report::period(std::size_t connections, std::size_t queued, std::size_t in_
 }
 
 void Report::accounts(std::size_t connections, const CompletionPort& port) noexcept {
+    sum_up();
     const Statistics now = statistics_;
     const std::uint64_t completed = port.completed();
     const std::uint64_t posted = port.posted();

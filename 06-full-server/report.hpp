@@ -34,8 +34,8 @@ public:
         log_.warning("accepting waits, and is tried again each second: ", error_name(error));
     }
 
-    // Once a second: lines are allowed again, and how many were left out or lost is reported.
-    void tick() noexcept;
+    // As often as you like: once a second lines are allowed again, and those that were left out or lost are counted.
+    void tick(ULONGLONG now) noexcept;
     // `queued` waits for clients, `in_use` is in buffers; both in bytes.
     void period(std::size_t connections, std::size_t queued, std::size_t in_use) noexcept;
     void accounts(std::size_t connections, const CompletionPort& port) noexcept;
@@ -44,6 +44,8 @@ private:
     // A client that has a line printed each time it comes must not fill the operator's screen.
     bool may_print() noexcept { return options_.verbose || lines_left_.fetch_sub(1) > 0; }
     static constexpr int lines_a_second = 20;
+
+    void sum_up() noexcept;
 
     // Made once, because at the end of a connection there may be no memory.
     struct Words {
@@ -56,6 +58,7 @@ private:
     Statistics& statistics_;
     const std::array<Words, end_count> words_;
     std::atomic<int> lines_left_{lines_a_second};
+    ULONGLONG summed_up_ = 0;  // when
     Statistics::Count drops_left_out_;
     Statistics last_;  // what period() has seen
     std::size_t last_connections_ = 0;

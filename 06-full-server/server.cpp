@@ -94,7 +94,7 @@ void FullServer::tick() {
     const ULONGLONG now = ::GetTickCount64();
     connections_.for_each([&](Connection& connection) { connection.tick(now); });
     turns_.wake();
-    report_.tick();
+    report_.tick(now);
 }
 
 void FullServer::report_period() {
