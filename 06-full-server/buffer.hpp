@@ -176,7 +176,7 @@ private:
     unsigned hardly_filled_ = 0;  // in a row
 };
 
-// Some bytes of a buffer, and the reference that keeps them.
+// Some bytes of a buffer, and the reference that keeps them; never without one in a queue.
 struct Piece {
     BufferRef buffer;
     std::span<char> bytes;
