@@ -5,9 +5,15 @@
 #include "run.hpp"
 
 #include <charconv>
+#include <cstdint>
+#include <cstring>
 #include <deque>
 #include <limits>
 #include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
 
 class FanOut {
 public:
@@ -97,7 +103,7 @@ private:
             const auto now = Clock::now();
             const char* line = buffer.data();
             for (; have >= size; line += size, have -= size) {
-                const std::uint64_t from = read_number(line, index_digits);
+                const auto from = static_cast<std::size_t>(read_number(line, index_digits));
                 const std::uint64_t number = read_number(line + index_digits, number_digits);
                 if (!joined) {
                     expected[0] = number;

@@ -3,7 +3,12 @@
 
 #include "run.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
+#include <stdexcept>
+#include <utility>
+#include <vector>
 
 struct EchoClient {
     tcp::socket socket;

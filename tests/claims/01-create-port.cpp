@@ -124,7 +124,7 @@ TEST_CASE("01.6 A socket is associated once: again is refused, with any port and
     const Pair pair = connected_pair();
     CHECK(associate(pair.server.handle(), port.get(), 1) == 0);
     for (const Port* again : {const_cast<const Port*>(&port), &other}) {
-        for (const ULONG_PTR key : {1, 2}) {
+        for (const ULONG_PTR key : {1u, 2u}) {
             const DWORD error = associate(pair.server.handle(), again->get(), key);
             CHECK(error != 0);
             if (on_wine()) CHECK(error == ERROR_INVALID_PARAMETER);
@@ -148,7 +148,8 @@ TEST_CASE("01.7 An association outlives the handle of its port") {
 }
 
 TEST_CASE("01.8 The key is as wide as a pointer: a cast to DWORD would cut it") {
-    constexpr ULONG_PTR wide = 0x123456789ABCDEF0;
+    static_assert(sizeof(ULONG_PTR) == sizeof(void*));
+    constexpr ULONG_PTR wide = ~ULONG_PTR{0} / 7;  // 0x2492492492492492 in a 64-bit program
     Port port;
     Pair pair = connected_pair();
     port.associate(pair.server, wide);

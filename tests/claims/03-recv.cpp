@@ -107,15 +107,15 @@ TEST_CASE("03.7 The place for the byte count may be null: the packet carries the
     CHECK(connection.port.get_packet().bytes == 5);
 }
 
+static void CALLBACK routine(DWORD, DWORD, OVERLAPPED*, DWORD) {}
+
 TEST_CASE("03.8 A completion routine is refused on a socket that is associated with a port") {
     Connection connection;
     Operation operation;
     char buffer[16];
     WSABUF where{sizeof buffer, buffer};
     DWORD flags = 0;
-    const auto routine = [](DWORD, DWORD, OVERLAPPED*, DWORD) {};
-    const int result = ::WSARecv(connection.server, &where, 1, nullptr, &flags, &operation,
-                                 static_cast<LPWSAOVERLAPPED_COMPLETION_ROUTINE>(routine));
+    const int result = ::WSARecv(connection.server, &where, 1, nullptr, &flags, &operation, routine);
     const int error = ::WSAGetLastError();
     CHECK(result == SOCKET_ERROR);
     CHECK(error == WSAEINVAL);

@@ -1,8 +1,6 @@
 // The claims of notes/how-a-connection-ends.md about FIN, RST and what closes them.
 #include "tests/claims/peer.hpp"
 
-#include <array>
-
 using namespace claims;
 
 namespace {

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <ostream>  // doctest shows through it what CHECK compares
 #include <string>
 #include <utility>
 

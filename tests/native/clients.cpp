@@ -20,10 +20,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <istream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <sstream>

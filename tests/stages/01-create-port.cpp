@@ -1,7 +1,6 @@
 // Stage 01 from outside: lines of stdin come out of the port as packets, and association alone completes nothing.
 #include "tests/support/contract.hpp"
 
-#include <map>
 #include <set>
 
 using namespace support;

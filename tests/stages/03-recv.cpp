@@ -2,7 +2,6 @@
 #include "tests/support/contract.hpp"
 #include "tests/support/windows.hpp"
 
-#include <algorithm>
 #include <regex>
 
 using namespace support;

@@ -2,8 +2,6 @@
 #include "tests/support/contract.hpp"
 #include "tests/support/windows.hpp"
 
-#include <chrono>
-
 using namespace support;
 
 namespace {

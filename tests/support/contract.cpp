@@ -2,6 +2,7 @@
 
 #include "tests/support/windows.hpp"
 
+#include <new>
 #include <regex>
 #include <vector>
 

@@ -6,7 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <source_location>
 #include <string>
 #include <string_view>
