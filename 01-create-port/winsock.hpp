@@ -93,14 +93,16 @@ inline ErrorName error_name(DWORD code) noexcept {
     return ErrorName(number, code);
 }
 
-// The system's own sentence for a code, without its line end.
+// The system's own sentence for a code, in its own language, as UTF-8 and without its line end.
 inline std::string error_text(DWORD code) {
-    char text[512];
-    DWORD length = ::FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr, code, 0, text,
-                                    sizeof text, nullptr);
-    while (length > 0 && static_cast<unsigned char>(text[length - 1]) <= ' ')
+    wchar_t wide[512];
+    int length = static_cast<int>(::FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr,
+                                                   code, 0, wide, 512, nullptr));
+    while (length > 0 && wide[length - 1] <= L' ')
         --length;
-    return std::string(text, length);
+    char text[3 * 512];
+    const int bytes = ::WideCharToMultiByte(CP_UTF8, 0, wide, length, text, sizeof text, nullptr, nullptr);
+    return std::string(text, static_cast<std::size_t>(bytes));
 }
 
 // Windows' error numbers for std::system_error, shown as "WSAEADDRINUSE (10048): Only one usage of ...".
