@@ -135,9 +135,15 @@ private:
 // called back.
 inline void set_when_stdin_ends(StopEvent& event) {
     std::thread([&event] {
+        const HANDLE input = ::GetStdHandle(STD_INPUT_HANDLE);
+        // Zero bytes are the end of a file, and of a console's input (Ctrl+Z). From a pipe they are only what somebody
+        // wrote, as long as one can look into it.
+        const auto is_open_pipe = [&] {
+            return ::PeekNamedPipe(input, nullptr, 0, nullptr, nullptr, nullptr) != FALSE;
+        };
         char ignored[512];
         DWORD bytes = 0;
-        while (::ReadFile(::GetStdHandle(STD_INPUT_HANDLE), ignored, sizeof ignored, &bytes, nullptr) && bytes > 0) {
+        while (::ReadFile(input, ignored, sizeof ignored, &bytes, nullptr) && (bytes > 0 || is_open_pipe())) {
         }
         event.set();
     }).detach();
