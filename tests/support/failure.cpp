@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <map>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -55,10 +56,19 @@ std::string steps_told() {
 }
 
 // Empty when it is not set.
-std::string environment(const char* name) {
-    char value[4096];
-    const DWORD length = ::GetEnvironmentVariableA(name, value, sizeof value);
-    return length < sizeof value ? std::string(value, length) : "";
+std::string utf8(std::wstring_view text) {
+    std::string result(3 * text.size(), '\0');  // a UTF-16 unit takes three bytes at most
+    const int bytes = ::WideCharToMultiByte(CP_UTF8, 0, text.data(), static_cast<int>(text.size()), result.data(),
+                                            static_cast<int>(result.size()), nullptr, nullptr);
+    result.resize(static_cast<std::size_t>(std::max(bytes, 0)));
+    return result;
+}
+
+// In UTF-8, whatever letters are in it.
+std::string environment(const wchar_t* name) {
+    wchar_t value[4096];
+    const DWORD length = ::GetEnvironmentVariableW(name, value, 4096);
+    return length < 4096 ? utf8({value, length}) : "";
 }
 
 struct Advice {
@@ -154,9 +164,8 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
 // This test's executable is in the folder `tests` of the build. Below the repository's own build/ the path is told from
 // there, as the command is typed at the root.
 std::string build_folder() {
-    char path[MAX_PATH * 4];
-    const DWORD length = ::GetModuleFileNameA(nullptr, path, sizeof path);
-    std::string folder(path, std::min<std::size_t>(length, sizeof path));
+    wchar_t path[4096];
+    std::string folder = utf8({path, ::GetModuleFileNameW(nullptr, path, 4096)});
     std::replace(folder.begin(), folder.end(), '\\', '/');
     folder = folder.substr(0, folder.rfind("/tests/"));
     if (const auto build = folder.rfind("/build/"); build != std::string::npos) return folder.substr(build + 1);
@@ -166,7 +175,7 @@ std::string build_folder() {
 // The command that runs this one test again. RERUN_COMMAND is the build's: "ctest --preset linux-wine".
 std::string rerun_command() {
     std::string command;
-    if (const std::string other = environment("IOCP_STAGE_PROGRAM"); !other.empty() && on_wine()) {
+    if (const std::string other = environment(L"IOCP_STAGE_PROGRAM"); !other.empty() && on_wine()) {
         command = "IOCP_STAGE_PROGRAM='" + other + "' ";
     }
 #ifdef RERUN_COMMAND
@@ -211,7 +220,7 @@ void watch_over_the_test() {
 
 }  // namespace
 
-bool judges_another_program() { return !environment("IOCP_STAGE_PROGRAM").empty(); }
+bool judges_another_program() { return !environment(L"IOCP_STAGE_PROGRAM").empty(); }
 
 StageTest::StageTest(const char* note, const char* program) {
     Story& now = story();
@@ -228,7 +237,7 @@ StageTest::StageTest(const char* note, const char* program) {
 }
 
 std::string program_path() {
-    const std::string other = environment("IOCP_STAGE_PROGRAM");
+    const std::string other = environment(L"IOCP_STAGE_PROGRAM");
     const std::string path = other.empty() ? story().program : other;
     return path.starts_with('/') && on_wine() ? "Z:" + path : path;  // Wine shows the host's root as drive Z:
 }
@@ -315,7 +324,7 @@ std::string difference(std::string_view expected, std::string_view saw) {
 
 unsigned deadline_ms() {
     static const unsigned milliseconds = [] {
-        const double value = std::atof(environment("IOCP_TEST_SECONDS").c_str());
+        const double value = std::atof(environment(L"IOCP_TEST_SECONDS").c_str());
         return value > 0 ? static_cast<unsigned>(value * 1000) : 20000u;
     }();
     return milliseconds;
