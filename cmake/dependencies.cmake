@@ -10,7 +10,7 @@ macro(use_googletest)
     endif()
     set(BUILD_GMOCK OFF)
     set(INSTALL_GTEST OFF)
-    set(gtest_force_shared_crt ON)
+    set(gtest_force_shared_crt OFF)
     FetchContent_Declare(googletest
         URL https://github.com/google/googletest/archive/refs/tags/v1.14.0.tar.gz
         URL_HASH SHA256=8ad598c73ad796e0d8280b082cebd82a630d73e73cd3c70057938a6501bba5d7

@@ -3,11 +3,6 @@
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH IOCP_ROOT)
 
 if(CMAKE_HOST_UNIX AND NOT CMAKE_TOOLCHAIN_FILE AND NOT DEFINED ENV{CMAKE_TOOLCHAIN_FILE})
-    find_program(IOCP_MINGW_COMPILER x86_64-w64-mingw32-g++-posix)
-    if(NOT IOCP_MINGW_COMPILER)
-        message(FATAL_ERROR "These are Windows programs, and there is no x86_64-w64-mingw32-g++-posix here to build "
-                            "them with. On Debian and Ubuntu, scripts/setup-linux.sh installs it.")
-    endif()
     set(CMAKE_TOOLCHAIN_FILE "${IOCP_ROOT}/cmake/mingw-w64.cmake" CACHE FILEPATH "Builds Windows programs on Linux")
 endif()
 
@@ -16,13 +11,57 @@ if(CMAKE_TOOLCHAIN_FILE AND EXISTS "${IOCP_ROOT}/${CMAKE_TOOLCHAIN_FILE}")
     set(CMAKE_TOOLCHAIN_FILE "${IOCP_ROOT}/${CMAKE_TOOLCHAIN_FILE}" CACHE FILEPATH "" FORCE)
 endif()
 
+# The presets for Windows name a compiler without its folder: it must be on the path.
+if(CMAKE_HOST_WIN32 AND CMAKE_CXX_COMPILER MATCHES "^[^/\\\\]+$" AND NOT CMAKE_GENERATOR MATCHES "Visual Studio")
+    find_program(IOCP_COMPILER_ON_PATH "${CMAKE_CXX_COMPILER}" NO_CACHE)
+    if(NOT IOCP_COMPILER_ON_PATH)
+        message(FATAL_ERROR "There is no ${CMAKE_CXX_COMPILER} on the path: for cl and clang-cl open 'x64 Native Tools "
+                            "Command Prompt for VS', for g++ put the bin folder of MinGW-w64 on the path.")
+    endif()
+endif()
+
+# With MSVC too, a program that needs no DLL of the compiler runs wherever it is copied. Libraries whose own CMake is
+# older than this variable heed it as well.
+set(CMAKE_MSVC_RUNTIME_LIBRARY "MultiThreaded$<$<CONFIG:Debug>:Debug>")
+set(CMAKE_POLICY_DEFAULT_CMP0091 NEW)
+
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug or Release")
 endif()
 
 set(CMAKE_CXX_EXTENSIONS OFF)
 option(IOCP_WARNINGS_AS_ERRORS "A warning ends the build; CI turns this on" OFF)
-set(IOCP_MINE "" CACHE PATH "A folder of your own, laid out like this repository; its files take the place of ours")
+set(IOCP_MINE "" CACHE STRING "A folder of your own, laid out like this repository; its files take the place of ours")
+set(IOCP_ARCHITECTURE "" CACHE STRING "x64, x86 or ARM64: another compiler from Microsoft ends the configuration")
+
+if(IOCP_MINE)
+    file(TO_CMAKE_PATH "${IOCP_MINE}" IOCP_MINE)
+    cmake_path(ABSOLUTE_PATH IOCP_MINE BASE_DIRECTORY "${IOCP_ROOT}" NORMALIZE)
+    file(GLOB mine RELATIVE "${IOCP_MINE}" "${IOCP_MINE}/0[1-6]-*")
+    if(NOT mine)
+        message(FATAL_ERROR "IOCP_MINE names ${IOCP_MINE}, and no folder there is called like a stage (03-recv).")
+    endif()
+    list(JOIN mine ", " mine)
+    if(CMAKE_CURRENT_SOURCE_DIR STREQUAL CMAKE_SOURCE_DIR)
+        message(STATUS "Yours, from ${IOCP_MINE}: ${mine}")
+    endif()
+endif()
+
+# Called after project(), when the compiler is known.
+function(check_compiler)
+    foreach(least IN ITEMS "GNU 12" "Clang 14" "MSVC 19.30")
+        string(REPLACE " " ";" least "${least}")
+        list(POP_FRONT least id)
+        if(CMAKE_CXX_COMPILER_ID STREQUAL id AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS least)
+            message(FATAL_ERROR "This compiler is ${id} ${CMAKE_CXX_COMPILER_VERSION}, and ${least} or newer is needed.")
+        endif()
+    endforeach()
+    if(IOCP_ARCHITECTURE AND MSVC AND NOT CMAKE_CXX_COMPILER_ARCHITECTURE_ID STREQUAL IOCP_ARCHITECTURE)
+        message(FATAL_ERROR "This preset is for ${IOCP_ARCHITECTURE}, and the compiler of this prompt builds for "
+                            "${CMAKE_CXX_COMPILER_ARCHITECTURE_ID}: open '${IOCP_ARCHITECTURE} Native Tools Command "
+                            "Prompt for VS' instead.")
+    endif()
+endfunction()
 
 # What every program here is compiled and linked with: iocp-settings. A function, because a target can be made only
 # after project().
@@ -30,23 +69,28 @@ function(define_iocp_settings)
     if(TARGET iocp-settings)
         return()
     endif()
+    check_compiler()
     add_library(iocp-settings INTERFACE)
+    target_sources(iocp-settings INTERFACE "${IOCP_ROOT}/cmake/no-dialogs.cpp")
     target_compile_features(iocp-settings INTERFACE cxx_std_20)
     # In this order: a reader's 03-recv/receive.hpp is found before the one of the repository.
     target_include_directories(iocp-settings INTERFACE ${IOCP_MINE} "${IOCP_ROOT}")
     target_compile_definitions(iocp-settings INTERFACE NOMINMAX WIN32_LEAN_AND_MEAN _WIN32_WINNT=0x0A00)
     target_link_libraries(iocp-settings INTERFACE ws2_32 mswsock)
+    # A body that is still to be written uses none of its parameters.
+    set(unused $<$<BOOL:${IOCP_MINE}>:$<IF:$<BOOL:${MSVC}>,/wd4100,-Wno-unused-parameter>>)
     if(MSVC)
-        target_compile_options(iocp-settings INTERFACE /W4 /permissive- /utf-8 $<$<BOOL:${IOCP_WARNINGS_AS_ERRORS}>:/WX>)
+        target_compile_options(iocp-settings INTERFACE /W4 /permissive- /utf-8 $<$<BOOL:${IOCP_WARNINGS_AS_ERRORS}>:/WX>
+                                                       ${unused})
     else()
         target_compile_options(iocp-settings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
-                               $<$<BOOL:${IOCP_WARNINGS_AS_ERRORS}>:-Werror>)
+                               $<$<BOOL:${IOCP_WARNINGS_AS_ERRORS}>:-Werror> ${unused})
         if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
             # GCC 12 and 13 see an overlap in std::string's operator+ that is not there (GCC bug 105329).
             target_compile_options(iocp-settings INTERFACE -Wno-restrict)
-        endif()
-        if(IOCP_MINE) # a body that is still to be written uses none of its parameters
-            target_compile_options(iocp-settings INTERFACE -Wno-unused-parameter)
+        else()
+            # Part of clang's -Wconversion, not of GCC's; MinGW-w64's macros (FIONBIO) do not stand it.
+            target_compile_options(iocp-settings INTERFACE -Wno-sign-conversion)
         endif()
         # A program that needs no MinGW DLL runs wherever it is copied.
         target_link_options(iocp-settings INTERFACE -static)
