@@ -11,6 +11,8 @@ export WINEPREFIX=${IOCP_WINE_PREFIX:-$root/build/wine-prefix} WINEDEBUG=-all
 # of a program that crashes: its exit code tells.
 export WINEDLLOVERRIDES="mscoree,mshtml=d;winemenubuilder.exe=d;winedbg.exe=d"
 unset DISPLAY WAYLAND_DISPLAY
+# Where the locale knows ASCII only, Wine finds no file whose path has other letters.
+[[ $(locale charmap 2>/dev/null) == UTF-8 ]] || export LC_ALL=C.UTF-8
 
 find_command() { # the first that exists
     local candidate
@@ -25,6 +27,10 @@ wine=$(find_command /usr/lib/wine/wine64 wine64 wine)
 wineserver=$(find_command wineserver /usr/lib/wine/wineserver)
 
 mkdir -p "$WINEPREFIX"
+if [[ ! -O $WINEPREFIX ]]; then
+    echo "run-under-wine.sh: $WINEPREFIX belongs to another user: remove it, or name another in IOCP_WINE_PREFIX." >&2
+    exit 1
+fi
 (
     # One at a time: tests that start together must not make the prefix twice. What starts here must not inherit the
     # lock (9>&-), for it would hold it as long as it lives.

@@ -17,7 +17,7 @@ doctest-dev                 /usr/include/doctest/doctest.h         tests of the 
 libcli11-dev                /usr/include/CLI/CLI.hpp               command line of the full server
 libspdlog-dev               /usr/include/spdlog/spdlog.h           log of the full server
 libfmt-dev                  /usr/include/fmt/format.h              text for spdlog
-netcat-openbsd              nc                                     talks to the servers by hand
+netcat-openbsd              /usr/bin/nc.openbsd|/bin/nc.openbsd    talks to the servers by hand
 python3                     python3                                checks the notes against the code
 '${1:-}
 
@@ -32,6 +32,22 @@ is_present() {
     return 1
 }
 
+fail() {
+    echo "setup-linux.sh: $*" >&2
+    exit 1
+}
+
+[[ $(uname -m) == x86_64 ]] || fail "these are programs for x64, and Wine does not run them on $(uname -m)."
+
+# What apt has may be too old: Ubuntu 22.04 has CMake 3.22.
+check_versions() {
+    local version
+    version=$(cmake --version 2>/dev/null | sed -nE '1s/[^0-9]*([0-9]+\.[0-9]+).*/\1/p')
+    [[ $(printf '%s\n' 3.25 "$version" | sort -V | head -n 1) == 3.25 ]] ||
+        fail "CMake 3.25 or newer is needed, and $(command -v cmake) is ${version:-broken}: Debian 12 and Ubuntu 24.04" \
+            "have it, 'pip install cmake' brings it elsewhere."
+}
+
 packages=()
 reasons=()
 while read -r package evidence reason; do
@@ -41,20 +57,21 @@ while read -r package evidence reason; do
     reasons+=("$package ($reason)")
 done <<<"$needed"
 
-[[ ${#packages[@]} -gt 0 ]] || exit 0
+if [[ ${#packages[@]} -eq 0 ]]; then
+    check_versions
+    exit 0
+fi
 
 printf -v list '%s, ' "${reasons[@]}"
 echo "Installing what is missing, with apt: ${list%, }."
 if ! command -v apt-get >/dev/null; then
-    echo "setup-linux.sh: no apt-get here; install the packages above in this system's own way." >&2
-    exit 1
+    fail "no apt-get here; install the packages above in this system's own way."
 fi
 
 as_root=(env DEBIAN_FRONTEND=noninteractive)
 if [[ $(id -u) -ne 0 ]]; then
     if ! command -v sudo >/dev/null; then
-        echo "setup-linux.sh: neither root nor sudo; as root, run: apt-get install ${packages[*]}" >&2
-        exit 1
+        fail "neither root nor sudo; as root, run: apt-get install ${packages[*]}"
     fi
     as_root=(sudo "${as_root[@]}")
 fi
@@ -65,7 +82,7 @@ trap 'rm -f "$log"' EXIT
 if ! { "${as_root[@]}" apt-get update &&
     "${as_root[@]}" apt-get install --yes --no-install-recommends "${packages[@]}"; } </dev/null >"$log" 2>&1; then
     cat "$log" >&2
-    echo "setup-linux.sh: apt could not install what is missing; its words are above." >&2
-    exit 1
+    fail "apt could not install what is missing; its words are above."
 fi
 echo "Installed in $SECONDS s."
+check_versions

@@ -39,6 +39,10 @@ COMMON = """#include <winsock2.h>
 LIBRARIES = {"googletest": "#include <gtest/gtest.h>\n", "doctest": "#include <doctest/doctest.h>\n"}
 
 
+# With GCC's library, clang has std::source_location from version 16 on.
+CLANG = next((name for name in (f"clang++-{version}" for version in range(25, 15, -1)) if shutil.which(name)), "clang++-16")
+
+
 def text_of(*command):
     return subprocess.run(command, check=True, capture_output=True, encoding="utf-8", errors="replace").stdout
 
@@ -54,12 +58,13 @@ def folders_of(gcc):
 def clang(gcc, target):
     # clang looks for GCC in folders named 12, and Debian's is named 12-posix; and then takes Linux' own headers.
     headers = [word for folder in folders_of(gcc) for word in ("-isystem", folder)]
-    return ["clang++", f"--target={target}", "-nostdlibinc", *headers, "-Wno-unknown-warning-option"]
+    return [CLANG, f"--target={target}", "-nostdlibinc", *headers, "-Wno-unknown-warning-option",
+            "-Wno-sign-conversion"]
 
 
 # What it is called, what must be installed, the words before those of the build.
 COMPILERS = [
-    ("clang, 64 bit", ("clang++", "x86_64-w64-mingw32-g++-posix"),
+    ("clang, 64 bit", (CLANG, "x86_64-w64-mingw32-g++-posix"),
      lambda: clang("x86_64-w64-mingw32-g++-posix", "x86_64-w64-windows-gnu")),
     ("GCC, 32 bit", ("i686-w64-mingw32-g++-posix",), lambda: ["i686-w64-mingw32-g++-posix"]),
 ]
@@ -90,6 +95,7 @@ def read_once(folder, compiler, kind, sources):
     header.parent.mkdir(parents=True, exist_ok=True)
     header.write_text(COMMON + LIBRARIES.get(kind, ""), encoding="utf-8")
     words = next(words for words in sources.values() if kind_of(words) == kind)
+    words = [word for word in words if not re.match('-D.*"', word)]  # the names of programs, another in each
     suffix = "pch" if compiler[0].startswith("clang") else "gch"
     out = header.with_name(f"{header.name}.{suffix}")
     subprocess.run([*compiler, *words, "-x", "c++-header", str(header), "-o", str(out)], check=True)
