@@ -49,7 +49,7 @@ endif()
 
 # Called after project(), when the compiler is known.
 function(check_compiler)
-    foreach(least IN ITEMS "GNU 12" "Clang 14" "MSVC 19.30")
+    foreach(least IN ITEMS "GNU 12" "Clang 16" "MSVC 19.30")
         string(REPLACE " " ";" least "${least}")
         list(POP_FRONT least id)
         if(CMAKE_CXX_COMPILER_ID STREQUAL id AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS least)
