@@ -164,7 +164,7 @@ TEST_F(Stage06Applications, WhatAThreadSendsReachesAHundredClientsWhileOthersCom
                     std::string line;
                     while (!line.starts_with("gone "))
                         line = witness.receive_line();
-                    gone = std::stoull(line.substr(5));
+                    gone = static_cast<std::size_t>(std::stoull(line.substr(5)));
                     return gone >= left;
                 },
                 std::to_string(left) + " handles to say that their client has gone");

@@ -80,7 +80,7 @@ TEST_F(Stage06FullServer, DropsDoNotFloodTheOperator) {
         for (const std::string& line : program.lines_starting("dropped ")) {
             const bool is_sum = line.ends_with(" more");
             more_lines += is_sum ? 1 : 0;
-            told += is_sum ? number_before(line, "more") : 1;
+            told += static_cast<std::size_t>(is_sum ? number_before(line, "more") : 1);
         }
         return told >= many;
     };
