@@ -10,8 +10,6 @@ namespace {
 // --idle-timeout for so little is idle indeed.
 constexpr std::size_t most_in_flight = 65536;
 
-ULONGLONG milliseconds(double seconds) { return static_cast<ULONGLONG>(seconds * 1000); }
-
 }  // namespace
 
 Connection::Connection(FullServer& server, CompletionPort& port, Socket socket, std::string address,
@@ -44,10 +42,11 @@ void Connection::start() noexcept {
 bool Connection::send(std::span<const Piece> pieces) noexcept {
     const std::lock_guard lock(mutex_);
     if (end_ != End::none) return false;
-    // The sender cannot be made to wait, so past the limit the client is dropped.
-    const End limit = queue_.size() >= server_.options().send_queue ? End::too_slow : End::no_memory;
+    if (is_full_locked()) {  // the sender cannot be made to wait, so past the limit the client is dropped
+        drop_locked(queue_.size() >= server_.options().send_queue ? End::too_slow : End::no_memory);
+        return false;
+    }
     try {
-        if (is_full_locked()) return drop_locked(limit), false;
         for (const Piece& piece : pieces)
             queue_.push(server_.buffers(), piece);
     } catch (const std::bad_alloc&) {

@@ -26,6 +26,7 @@
 
 // A time that never comes, in milliseconds as GetTickCount64 counts them.
 constexpr ULONGLONG no_time = ~ULONGLONG{0};
+constexpr ULONGLONG milliseconds(double seconds) { return static_cast<ULONGLONG>(seconds * 1000); }
 
 // For the rest of the program: names a connection, and keeps nothing alive. Copy it as you like.
 class ConnectionHandle {

@@ -33,7 +33,7 @@ void Connection::drop(std::string_view why) noexcept {
 }
 
 void Connection::set_timer(double seconds) noexcept {
-    timer_ = seconds > 0 ? ::GetTickCount64() + static_cast<ULONGLONG>(seconds * 1000) : no_time;
+    timer_ = seconds > 0 ? ::GetTickCount64() + milliseconds(seconds) : no_time;
 }
 
 // Calls the session for all that is due. One call at a time: a thread that finds another one in the session leaves what

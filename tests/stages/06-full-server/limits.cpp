@@ -111,7 +111,8 @@ TEST_F(Stage06FullServer, WhoReadsSlowlyIsNotIdle) {
 }
 
 TEST_F(Stage06FullServer, AFullServerRefusesWithALineAndHasRoomAgain) {
-    promise("a client over --max-connections is told so and gets FIN; when another leaves there is room again");
+    promise(
+        "a client over --max-connections gets a line that says so, and FIN; when another leaves there is room again");
     likely("the refused connection is closed without a word, or is counted as one of the open ones for ever");
     const std::string full = "server full: 2 connections are open, try again later\n";
     Program program(with({"--max-connections", "2"}));

@@ -123,7 +123,7 @@ TEST_F(Stage06FullServer, AQuietConnectionReturnsToASmallBuffer) {
 TEST_F(Stage06FullServer, APlaceIsTakenOnceAndGivenBack) {
     NEEDS_THE_HEADERS();
     promise("there are so many places and not one more, and a place that is given back can be taken again");
-    likely("a place that was not to be had counts as taken, or none is given back");
+    likely("a place that nobody got counts as taken, or none is given back");
     Places places(2);
     Places::Place first = places.take();
     {

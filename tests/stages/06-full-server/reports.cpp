@@ -84,7 +84,7 @@ TEST_F(Stage06FullServer, DropsDoNotFloodTheOperator) {
         }
         return told >= many;
     };
-    wait_until(all_are_told, "all drops to be told, alone or in a sum");
+    wait_until(all_are_told, "all drops to be printed, alone or in a sum");
     expect(told == many, std::to_string(many) + " drops", std::to_string(told));
     const std::size_t alone = program.lines_starting("dropped ").size() - more_lines;
     // A line for the sum ends each second in which there were too many; one more may have had fewer.
