@@ -29,7 +29,7 @@ public:
     virtual void started(Connection&) {}
 
     // Bytes have come. Returns how many of them it has used: all; or fewer, if connection.is_full(), or if it waits for
-    // work elsewhere. The rest is offered again when half of what is queued for the client has been sent, or something
+    // work elsewhere. The rest is offered again when at most half of --send-queue waits for the client, or something
     // was sent to the handle; until then nothing more is received. So a client that does not read is not read from. A
     // session with answers left to give leaves a byte unused, or it is not called again for them. `bytes` ends with the
     // call; a copy of the Piece keeps its buffer.

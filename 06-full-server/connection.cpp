@@ -17,26 +17,18 @@ Connection::Connection(FullServer& server, CompletionPort& port, Socket socket, 
     : server_(server),
       socket_(std::move(socket)),
       address_(std::move(address)),
-      born_(::GetTickCount64()),
-      active_(born_),
-      deadline_(no_time),
-      timer_(no_time),
       place_(std::move(place)),
+      silent_deadline_(after(server.options().silent_timeout)),
       receive_size_(server.buffers()),
       session_(std::move(session)),
       receive_(port, *this),
       send_(port, *this) {}
 
 void Connection::start() noexcept {
-    pending_.add();  // this thread, until release()
-    {
-        const std::lock_guard lock(mutex_);
-        end_ = End::none;
-        pending_.add();  // that it is open
-        ask_for_turn();
-    }
-    server_.started(*this);
-    release();
+    const std::lock_guard lock(mutex_);
+    end_ = End::none;
+    pending_.add();  // that it is open
+    ask_for_turn();
 }
 
 bool Connection::send(std::span<const Piece> pieces) noexcept {
@@ -80,17 +72,15 @@ void Connection::drop(End end) noexcept {
 }
 
 void Connection::tick(ULONGLONG now) noexcept {
-    const Options& options = server_.options();
-    if (options.idle_timeout > 0 && now >= active_ + milliseconds(options.idle_timeout)) return drop(End::idle);
-    if (options.silent_timeout > 0 && !heard_ && now >= born_ + milliseconds(options.silent_timeout)) {
-        return drop(End::silent);
-    }
-    if (now >= deadline_) return drop(End::no_end);
-    ULONGLONG due = timer_;
-    if (now < due || !timer_.compare_exchange_strong(due, no_time)) return;
     const std::lock_guard lock(mutex_);
+    const double idle = server_.options().idle_timeout;
+    if (idle > 0 && now >= active_ + milliseconds(idle)) return drop_locked(End::idle);
+    if (now >= silent_deadline_) return drop_locked(End::silent);
+    if (now >= deadline_) return drop_locked(End::no_end);
+    if (now < timer_ || end_ != End::none) return;
+    timer_ = no_time;
     timed_out_ = true;
-    if (end_ == End::none) ask_for_turn();
+    ask_for_turn();
 }
 
 std::size_t Connection::queued() const noexcept {
@@ -101,52 +91,50 @@ std::size_t Connection::queued() const noexcept {
 void Connection::received(DWORD bytes, DWORD error) noexcept {
     {
         std::unique_lock lock(mutex_);
-        reading_ = false;
-        offer_ = true;
-        if (error != 0) {
-            lose(error);
-        } else if (bytes == 0) {
-            client_finished_ = true;
-        } else {
-            add(server_.statistics().bytes_received, bytes);
-            active_ = ::GetTickCount64();
-            heard_ = true;
-            receive_size_.received(bytes);
-            // Once we have finished, what the client still says is thrown away.
-            if (end_ == End::none) rest_ = Piece{buffer_, buffer_.bytes().first(bytes)};
-        }
-        serve(lock);
-        go_on();
+        account_received(bytes, error);
+        go_on(lock);
     }
     release();
 }
 
 //[ sent
-//? account for it, send on, and perhaps read again
+//? account for it, send on, and perhaps go on
 void Connection::sent(DWORD bytes, DWORD error) noexcept {
     {
-        const std::lock_guard lock(mutex_);
-        sending_ = false;
-        account_sent(bytes);
-        if (error != 0) lose(error);
+        std::unique_lock lock(mutex_);
+        account_sent(bytes, error);
         pump();
         // Once it is half empty, and not at the first byte of room: each change of direction costs a call.
-        if (queue_.size() <= server_.options().send_queue / 2) go_on();
+        if (is_half_empty()) go_on(lock);
     }
     release();
 }
 //]
 
-// Not while a receive is pending, the session has bytes left to use, or too much waits for the client.
-bool Connection::may_receive() const noexcept {
-    if (reading_ || closing_ || client_finished_ || !rest_.bytes.empty()) return false;
-    return end_ != End::none || !is_full_locked();
+//[ turn
+//? receive, if nothing is against it, and go on => return 0;
+DWORD Connection::take_turn() noexcept {
+    DWORD handled = 0;
+    {
+        std::unique_lock lock(mutex_);
+        turn_asked_ = false;
+        if (may_receive()) receive();
+        handled = go_on(lock);
+    }
+    release();
+    return handled;
 }
+//]
 
-// Sends what is queued, and asks for a turn if there is something to do in it.
-void Connection::go_on() noexcept {
+// Gives the session what is due, sends what is queued, and asks for a turn if something is left to do in it. Returns
+// how many bytes that was about.
+DWORD Connection::go_on(std::unique_lock<std::mutex>& lock) noexcept {
+    const std::size_t offered = rest_.bytes.size();
+    serve(lock);
+    const std::size_t answered = queue_.size();
     pump();
     if (may_receive() || (has_offer() && !serving_)) ask_for_turn();
+    return static_cast<DWORD>(std::max(offered, answered));
 }
 
 void Connection::ask_for_turn() noexcept {
@@ -156,43 +144,23 @@ void Connection::ask_for_turn() noexcept {
     server_.turns().push(*this);
 }
 
-//[ turn
-//? serve, send, receive; what a receive brought at once is handled here => return 0;
-DWORD Connection::take_turn() noexcept {
-    Started started{Start::failed, 0, 0};
-    std::size_t answered = 0;
-    {
-        std::unique_lock lock(mutex_);
-        turn_asked_ = false;
-        const bool offers = has_offer();
-        serve(lock);
-        if (offers) answered = queue_.size();
-        pump();
-        if (may_receive() && has_buffer()) {
-            started = receive();
-        } else if (has_offer() && !serving_) {
-            ask_for_turn();  // the session has not used all, and the client has taken its answers already
-        }
-    }
-    if (started.how == Start::done) received(started.bytes, 0);
-    release();
-    return started.bytes + static_cast<DWORD>(answered);
+// Not while a receive is pending, the session has bytes left to use, or too much waits for the client.
+bool Connection::may_receive() const noexcept {
+    if (reading_ || closing_ || client_finished_ || !rest_.bytes.empty()) return false;
+    return end_ != End::none || !is_full_locked();
 }
-//]
 
 //[ receive
-//? start the receive, counted; three outcomes => return {Start::failed, 0, ERROR_CALL_NOT_IMPLEMENTED};
-Started Connection::receive() noexcept {
+//? start the receive, counted; account at once for one that is not pending
+void Connection::receive() noexcept {
+    if (!has_buffer()) return drop_locked(End::no_memory);
     reading_ = true;
     pending_.add();
     add(server_.statistics().receive_calls);
     const Started started = receive_.start(socket_, buffer_.bytes());  // buffer_ stays until received()
-    if (started.how == Start::failed) {
-        reading_ = false;
-        (void)pending_.remove();  // not the last: the turn is counted
-        lose(started.error);
-    }
-    return started;
+    if (started.how == Start::pending) return;
+    (void)pending_.remove();  // not the last: the turn is counted
+    account_received(started.bytes, started.error);
 }
 //]
 
@@ -203,8 +171,21 @@ bool Connection::has_buffer() noexcept {
     if (buffer_ && !buffer_.shared() && buffer_.size() == size) return true;
     buffer_ = BufferRef();  // given back first: it may be the one that we get
     buffer_ = pool.get(size);
-    if (!buffer_) drop_locked(End::no_memory);
     return static_cast<bool>(buffer_);
+}
+
+void Connection::account_received(DWORD bytes, DWORD error) noexcept {
+    reading_ = false;
+    if (error != 0) return lose(error);
+    offer_ = true;
+    client_finished_ = bytes == 0;
+    if (bytes == 0) return;
+    add(server_.statistics().bytes_received, bytes);
+    active_ = ::GetTickCount64();
+    silent_deadline_ = no_time;
+    receive_size_.received(bytes);
+    // Once we have finished, what the client still says is thrown away.
+    if (end_ == End::none) rest_ = Piece{buffer_, buffer_.bytes().first(bytes)};
 }
 
 // Sends what is queued, in order, one send at a time; and our FIN when the last byte is out and no more will come.
@@ -218,18 +199,9 @@ void Connection::pump() noexcept {
         pending_.add();
         add(server_.statistics().send_calls);
         const Started started = send_.start(socket_, std::span(buffers).first(count));  // queue_ keeps the bytes
-        switch (started.how) {
-            case Start::pending:
-                return;
-            case Start::done:
-                account_sent(started.bytes);
-                break;
-            case Start::failed:
-                lose(started.error);
-                break;
-        }
-        sending_ = false;
+        if (started.how == Start::pending) return;
         (void)pending_.remove();  // not the last: this thread is counted, by its operation or its turn
+        account_sent(started.bytes, started.error);
     }
     //]
     if (end_ != End::none && queue_.empty() && !closing_ && !fin_sent_) {
@@ -238,12 +210,15 @@ void Connection::pump() noexcept {
     }
 }
 
-void Connection::account_sent(DWORD bytes) noexcept {
-    if (bytes == 0) return;
-    queue_.pop(bytes);
-    active_ = ::GetTickCount64();
-    add(server_.statistics().bytes_sent, bytes);
-    if (queue_.size() <= server_.options().send_queue / 2) offer_ = true;
+void Connection::account_sent(DWORD bytes, DWORD error) noexcept {
+    sending_ = false;
+    if (bytes > 0) {
+        queue_.pop(bytes);
+        active_ = ::GetTickCount64();
+        add(server_.statistics().bytes_sent, bytes);
+        if (is_half_empty()) offer_ = true;
+    }
+    if (error != 0) lose(error);
 }
 
 // It is no longer open. A worker does the rest, in its turn.

@@ -7,7 +7,7 @@
 // closed with the last owner; nothing is pending on it then.
 //
 // Owner: the server's list, and whoever has found it there, for as long as they use it. Threads: any may send, finish,
-// drop and tick; they say what is wanted and ask for a turn, in which a worker does it.
+// drop and tick; they note what is wanted and ask for a turn, in which a worker does it.
 #pragma once
 
 #include "03-recv/receive.hpp"
@@ -27,6 +27,7 @@
 // A time that never comes, in milliseconds as GetTickCount64 counts them.
 constexpr ULONGLONG no_time = ~ULONGLONG{0};
 constexpr ULONGLONG milliseconds(double seconds) { return static_cast<ULONGLONG>(seconds * 1000); }
+inline ULONGLONG after(double seconds) { return seconds > 0 ? ::GetTickCount64() + milliseconds(seconds) : no_time; }
 
 // For the rest of the program: names a connection, and keeps nothing alive. Copy it as you like.
 class ConnectionHandle {
@@ -49,7 +50,7 @@ public:
     Connection(FullServer& server, CompletionPort& port, Socket socket, std::string address, Places::Place place,
                std::unique_ptr<Session> session);
 
-    // Opens it. Once, on the accepting worker; the connection may have ended when it returns.
+    // Opens it. Once, by whoever has made it and still owns it; it may have ended when this returns.
     void start() noexcept;
 
     // Queues the pieces, together and in order, to be sent in this connection's turn with all that has come until then.
@@ -93,17 +94,19 @@ private:
     DWORD take_turn() noexcept override;
     void release() noexcept;
 
-    // All of these with the lock held.
+    // All of these with the lock held; serve gives it up while it is in the session.
+    DWORD go_on(std::unique_lock<std::mutex>& lock) noexcept;
     void serve(std::unique_lock<std::mutex>& lock) noexcept;
     bool has_offer() const noexcept;
     bool is_full_locked() const noexcept;
+    bool is_half_empty() const noexcept;
     bool may_receive() const noexcept;
-    void go_on() noexcept;
     void ask_for_turn() noexcept;
-    Started receive() noexcept;
+    void receive() noexcept;
     bool has_buffer() noexcept;
+    void account_received(DWORD bytes, DWORD error) noexcept;
     void pump() noexcept;
-    void account_sent(DWORD bytes) noexcept;
+    void account_sent(DWORD bytes, DWORD error) noexcept;
     void end_locked(End end) noexcept;
     void drop_locked(End end) noexcept;
     void lose(DWORD error) noexcept;
@@ -111,12 +114,7 @@ private:
     FullServer& server_;
     const Socket socket_;
     const std::string address_;
-    const ULONGLONG born_;             // the times are GetTickCount64's
-    std::atomic<ULONGLONG> active_;    // when the last byte went either way
-    std::atomic<ULONGLONG> deadline_;  // for the client's end, once we have finished
-    std::atomic<ULONGLONG> timer_;     // the session's
-    std::atomic<bool> heard_{false};   // the client has sent something
-    Places::Place place_;              // among the served, or among the refused
+    Places::Place place_;  // among the served, or among the refused
 
     PendingCount pending_;
     mutable std::mutex mutex_;
@@ -130,9 +128,15 @@ private:
     bool fin_sent_ = false;
     ByteQueue queue_;  // waits to be sent; the bytes of the pending send are its first
 
+    // The times are GetTickCount64's.
+    ULONGLONG active_ = ::GetTickCount64();  // when the last byte went either way
+    ULONGLONG silent_deadline_;              // for the client's first byte
+    ULONGLONG deadline_ = no_time;           // for the client's end, once we have finished
+    ULONGLONG timer_ = no_time;              // the session's
+
     BufferRef buffer_;  // the receive's; used again when nobody else refers to it
     ReceiveSize receive_size_;
-    Piece rest_;  // what has come and the session has not used yet; only who is serving touches it
+    Piece rest_;  // what has come and the session has not used yet
 
     std::unique_ptr<Session> session_;
     std::string_view why_;

@@ -68,18 +68,17 @@ void FullServer::accepted(Socket socket, const Accepted& client) {
         if (!place) return reset_on_close(socket);
     }
     std::unique_ptr<Session> session;
-    try {
-        session = full ? std::make_unique<Refusal>(options_) : application_->make_session();
-    } catch (const std::bad_alloc&) {
-        throw;  // an accept that failed, as any for want of memory
-    } catch (const std::exception& failure) {
-        report_.session_failed(client.remote, failure.what());
-        report_.ended(client.remote, End::session_failed, "");
+    const End failed = call_application(
+        client.remote, [&] { session = full ? std::make_unique<Refusal>(options_) : application_->make_session(); });
+    if (failed != End::none) {
+        report_.ended(client.remote, failed, "");
         return reset_on_close(socket);
     }
-    auto connection = std::make_shared<Connection>(*this, port_, std::move(socket), client.remote, std::move(place),
-                                                   std::move(session));
-    connections_.add(std::move(connection)).start();
+    const auto connection = std::make_shared<Connection>(*this, port_, std::move(socket), client.remote,
+                                                         std::move(place), std::move(session));
+    connections_.add(connection);
+    report_.started(client.remote);
+    connection->start();
 }
 
 void FullServer::accept_failed(DWORD error) noexcept { report_.accept_failed(error); }

@@ -39,9 +39,20 @@ public:
     const Options& options() const { return options_; }
     TurnQueue& turns() { return turns_; }
     Statistics& statistics() { return statistics_; }
-    void started(Connection& connection) noexcept { report_.started(connection.address()); }
-    void session_failed(Connection& connection, const char* what) noexcept {
-        report_.session_failed(connection.address(), what);
+    // Makes a call of the application. Whatever it throws ends this client only, in the way that is returned.
+    template <class Call>
+    End call_application(std::string_view address, const Call& call) noexcept {
+        try {
+            call();
+            return End::none;
+        } catch (const std::bad_alloc&) {
+            return End::no_memory;
+        } catch (const std::exception& error) {
+            report_.session_failed(address, error.what());
+        } catch (...) {
+            report_.session_failed(address, "what it threw is no std::exception");
+        }
+        return End::session_failed;
     }
     void ended(Connection& connection, End end, std::string_view why) noexcept;
 

@@ -33,7 +33,8 @@ void Connection::drop(std::string_view why) noexcept {
 }
 
 void Connection::set_timer(double seconds) noexcept {
-    timer_ = seconds > 0 ? ::GetTickCount64() + milliseconds(seconds) : no_time;
+    const std::lock_guard lock(mutex_);
+    timer_ = after(seconds);
 }
 
 // Calls the session for all that is due. One call at a time: a thread that finds another one in the session leaves what
@@ -44,17 +45,9 @@ void Connection::set_timer(double seconds) noexcept {
 void Connection::serve(std::unique_lock<std::mutex>& lock) noexcept {
     if (serving_) return;
     serving_ = true;
-    const auto call = [&](auto what) {
-        End failed = End::none;
+    const auto call = [&](const auto& what) {
         lock.unlock();
-        try {
-            what();
-        } catch (const std::bad_alloc&) {
-            failed = End::no_memory;
-        } catch (const std::exception& error) {
-            server_.session_failed(*this, error.what());
-            failed = End::session_failed;
-        }
+        const End failed = server_.call_application(address_, what);
         lock.lock();
         if (failed != End::none) drop_locked(failed);
     };
@@ -66,7 +59,9 @@ void Connection::serve(std::unique_lock<std::mutex>& lock) noexcept {
         } else if (!has_offer()) {
             break;
         } else if (offer_ = false; !rest_.bytes.empty()) {
-            call([&] { rest_.bytes = rest_.bytes.subspan(session_->received(*this, rest_)); });
+            std::size_t used = 0;
+            call([&] { used = session_->received(*this, rest_); });
+            rest_.bytes = rest_.bytes.subspan(used);
             if (rest_.bytes.empty()) rest_ = Piece();
         } else {
             bool all_answered = false;
@@ -88,3 +83,5 @@ bool Connection::is_full_locked() const noexcept {
     if (queue_.size() >= server_.options().send_queue) return true;
     return !queue_.empty() && server_.buffers().is_short();
 }
+
+bool Connection::is_half_empty() const noexcept { return queue_.size() <= server_.options().send_queue / 2; }
