@@ -13,6 +13,7 @@
 
 #include "06-full-server/buffer.hpp"
 
+#include <cstddef>
 #include <memory>
 #include <span>
 

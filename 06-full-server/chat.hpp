@@ -5,6 +5,8 @@
 #include "06-full-server/connection.hpp"
 #include "06-full-server/server.hpp"
 
+#include <algorithm>
+#include <memory>
 #include <string_view>
 
 class Chat final : public Application {

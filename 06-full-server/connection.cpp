@@ -2,6 +2,7 @@
 
 #include "06-full-server/server.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace {

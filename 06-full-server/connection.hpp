@@ -23,6 +23,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
 // A time that never comes, in milliseconds as GetTickCount64 counts them.
 constexpr ULONGLONG no_time = ~ULONGLONG{0};

@@ -6,6 +6,9 @@
 #include "06-full-server/server.hpp"
 #include "06-full-server/worker.hpp"
 
+#include <algorithm>
+#include <atomic>
+
 namespace {
 
 StopEvent stop;

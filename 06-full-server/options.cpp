@@ -6,6 +6,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
 namespace {
 
 // As getaddrinfo takes them, so with a scope too.

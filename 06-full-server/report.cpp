@@ -2,6 +2,9 @@
 
 #include "01-create-port/program.hpp"
 
+#include <algorithm>
+#include <cstdio>
+
 Report::Report(Log& log, const Options& options, Statistics& statistics)
     : log_(log),
       options_(options),

@@ -10,6 +10,9 @@
 #include "06-full-server/statistics.hpp"
 
 #include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 

@@ -3,6 +3,8 @@
 #include "01-create-port/program.hpp"
 
 #include <algorithm>
+#include <memory>
+#include <string>
 
 namespace {
 

@@ -15,6 +15,13 @@
 #include "06-full-server/report.hpp"
 #include "06-full-server/statistics.hpp"
 
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+
 class FullServer final : public Listener::Handler {
 public:
     FullServer(CompletionPort& port, const Options& options, Log& log);

@@ -2,6 +2,8 @@
 #include "06-full-server/connection.hpp"
 #include "06-full-server/server.hpp"
 
+#include <utility>
+
 bool ConnectionHandle::send(std::string_view text) const noexcept {
     const std::shared_ptr<Connection> connection = connection_.lock();
     return connection != nullptr && connection->send(text);

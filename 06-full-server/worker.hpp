@@ -7,8 +7,11 @@
 #include "01-create-port/port.hpp"
 #include "06-full-server/statistics.hpp"
 
+#include <cstddef>
+#include <cstdio>
 #include <mutex>
 #include <span>
+#include <utility>
 #include <vector>
 
 // Whoever wants to start something when it is its turn. In one place of the queue at a time.

@@ -61,24 +61,18 @@ def clang(gcc, target):
     return [CLANG, f"--target={target}", "-nostdlibinc", *headers, "-Wno-unknown-warning-option"]
 
 
-# What it is called, what must be installed, the words before those of the build.
+# As in stages.cmake: part of clang's -Wconversion, not of GCC's.
+LESS = ["-Wno-sign-conversion"]
+# What it is called, what must be installed, the words before those of the build, and behind them.
 COMPILERS = [
     ("clang, 64 bit", (CLANG, "x86_64-w64-mingw32-g++-posix"),
-     lambda: clang("x86_64-w64-mingw32-g++-posix", "x86_64-w64-windows-gnu")),
+     lambda: clang("x86_64-w64-mingw32-g++-posix", "x86_64-w64-windows-gnu"), LESS),
     # Debian has no MinGW-w64 for Arm. Its headers for Windows serve Arm too, and those of C++ for x64 are near enough to
     # be read; there is nothing to link with.
     ("clang, Arm, 64 bit", (CLANG, "x86_64-w64-mingw32-g++-posix"),
-     lambda: clang("x86_64-w64-mingw32-g++-posix", "aarch64-w64-windows-gnu")),
-    ("GCC, 32 bit", ("i686-w64-mingw32-g++-posix",), lambda: ["i686-w64-mingw32-g++-posix"]),
+     lambda: clang("x86_64-w64-mingw32-g++-posix", "aarch64-w64-windows-gnu"), LESS),
+    ("GCC, 32 bit", ("i686-w64-mingw32-g++-posix",), lambda: ["i686-w64-mingw32-g++-posix"], []),
 ]
-
-
-# As in stages.cmake: part of clang's -Wconversion, not of GCC's.
-LESS = {True: ["-Wno-sign-conversion"], False: []}
-
-
-def is_clang(compiler):
-    return compiler[0].startswith("clang")
 
 
 def commands(build):
@@ -107,7 +101,7 @@ def read_once(folder, compiler, kind, sources):
     header.write_text(COMMON + LIBRARIES.get(kind, ""), encoding="utf-8")
     words = next(words for words in sources.values() if kind_of(words) == kind)
     words = [word for word in words if not re.match('-D.*"', word)]  # the names of programs, another in each
-    suffix = "pch" if is_clang(compiler) else "gch"
+    suffix = "pch" if compiler[0] == CLANG else "gch"
     out = header.with_name(f"{header.name}.{suffix}")
     subprocess.run([*compiler, *words, "-x", "c++-header", str(header), "-o", str(out)], check=True)
     return ["-include-pch", str(out)] if suffix == "pch" else ["-include", str(header)]
@@ -120,15 +114,16 @@ def kind_of(words):
     return "plain"
 
 
-def read_all(name, compiler, build, sources):
+def read_all(name, compiler, less, build, sources):
     """Prints what the compiler says and returns whether it is content."""
     folder = build / re.sub(r"\W+", "-", name)
     common = {kind: read_once(folder, compiler, kind, sources) for kind in {kind_of(w) for w in sources.values()}}
 
     def read(item):
         file, words = item
-        return subprocess.run([*compiler, *words, "-Werror", *LESS[is_clang(compiler)], *common[kind_of(words)], "-fsyntax-only", str(file)],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+        command = [*compiler, *words, "-Werror", *less, *common[kind_of(words)], "-fsyntax-only", str(file)]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                              errors="replace")
 
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -147,13 +142,13 @@ def main():
     build = pathlib.Path(sys.argv[1] if len(sys.argv) == 2 else ROOT / "build/compilers").resolve()
     content = True
     sources = None
-    for name, needed, words in COMPILERS:
+    for name, needed, words, less in COMPILERS:
         missing = [command for command in needed if not shutil.which(command)]
         if missing:
             print(f"{name}: skipped, there is no {' and no '.join(missing)}")
             continue
         sources = sources or commands(build)
-        content = read_all(name, words(), build, sources) and content
+        content = read_all(name, words(), less, build, sources) and content
     sys.exit(0 if content else 1)
 
 

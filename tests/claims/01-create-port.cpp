@@ -426,3 +426,20 @@ TEST_CASE("01.22 Of the threads that wait, the one that began last gets the next
 }
 
 }  // namespace
+
+TEST_CASE("01.23 With a file and no existing port, one call makes a port and associates the file with it") {
+    const Pair pair = connected_pair();
+    const Handle port(::CreateIoCompletionPort(pair.server.handle(), nullptr, 7, 0));
+    REQUIRE(port.value != nullptr);
+    Operation operation;
+    char buffer[16];
+    REQUIRE(operation.receive(pair.server, buffer, sizeof buffer) == WSA_IO_PENDING);
+    REQUIRE(::send(pair.client, "hello", 5, 0) == 5);
+    DWORD bytes = 0;
+    ULONG_PTR key = 0;
+    OVERLAPPED* overlapped = nullptr;
+    CHECK(::GetQueuedCompletionStatus(port.value, &bytes, &key, &overlapped, patience));
+    CHECK(bytes == 5);
+    CHECK(key == 7);
+    CHECK(overlapped == &operation);
+}

@@ -7,7 +7,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <ostream>  // doctest shows through it what CHECK compares
 #include <string>
 #include <utility>
@@ -19,6 +21,12 @@ using support::wine_version;
 
 // Nothing that must come takes longer: a wait that ends by it is a failure.
 inline constexpr DWORD patience = 20000;
+
+inline constexpr DWORD handles_closed = 676;  // ERROR_HANDLES_CLOSED, which MinGW-w64's headers do not have
+
+inline bool is_one_of(DWORD error, std::initializer_list<DWORD> expected) {
+    return std::find(expected.begin(), expected.end(), error) != expected.end();
+}
 
 // The one owner of a socket.
 class Socket {

@@ -84,6 +84,7 @@ struct Client::State {
     std::size_t first = 0;
     std::string waiting;  // received, not yet asked for
     Got ended = Got::nothing;
+    bool small_window = false;
 
     ~State() {
         if (socket != INVALID_SOCKET) {
@@ -141,7 +142,15 @@ struct Client::State {
             return take(milliseconds);
         }
         waiting.append(receive.buffer.data(), bytes);
+        // Its server was to get stuck; but whoever wants so much by now reads in earnest. On Windows a few KiB for each
+        // acknowledgement, which may be late, could take minutes.
+        if (small_window && waiting.size() > 131072) set_window(1 << 20);
         return Got::bytes;
+    }
+
+    void set_window(int bytes) {
+        ::setsockopt(socket, SOL_SOCKET, SO_RCVBUF, reinterpret_cast<const char*>(&bytes), sizeof bytes);
+        small_window = bytes < 131072;
     }
 
     // Sends what fits now. Returns how many bytes, or -1 when the connection is gone.
@@ -173,10 +182,7 @@ Client::Client(const std::string& server, ClientOptions options, Where where) : 
     state_->socket = ::WSASocketW(found->ai_family, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
                                   WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     const SOCKET socket = state_->socket;
-    if (options.receive_buffer > 0) {
-        ::setsockopt(socket, SOL_SOCKET, SO_RCVBUF, reinterpret_cast<const char*>(&options.receive_buffer),
-                     sizeof options.receive_buffer);
-    }
+    if (options.receive_buffer > 0) state_->set_window(options.receive_buffer);
     u_long without_waiting = 1;
     ::ioctlsocket(socket, FIONBIO, &without_waiting);
     const int result = ::connect(socket, found->ai_addr, static_cast<int>(found->ai_addrlen));
