@@ -30,7 +30,9 @@
 // An error's name and number as text. It allocates nothing, so those who must not fail can print it.
 class ErrorName {
 public:
-    ErrorName(const char* name, DWORD code) noexcept { std::snprintf(text_, sizeof text_, "%s (%lu)", name, code); }
+    ErrorName(const char* name, unsigned long code) noexcept {
+        std::snprintf(text_, sizeof text_, "%s (%lu)", name, code);
+    }
     operator std::string_view() const noexcept { return text_; }
     const char* c_str() const noexcept { return text_; }
 
@@ -89,7 +91,7 @@ inline ErrorName error_name(DWORD code) noexcept {
     }
     if (name != nullptr) return ErrorName(name, code);
     char number[24];
-    std::snprintf(number, sizeof number, "error %lu", code);
+    std::snprintf(number, sizeof number, "error %lu", static_cast<unsigned long>(code));
     return ErrorName(number, code);
 }
 

@@ -23,8 +23,12 @@ find_command() { # the first that exists
     exit 1
 }
 # Debian's /usr/bin/wine is a script that asks for 32-bit Wine, so the 64-bit program itself comes first.
-wine=$(find_command /usr/lib/wine/wine64 wine64 wine)
+wine=("$(find_command /usr/lib/wine/wine64 wine64 wine)")
 wineserver=$(find_command wineserver /usr/lib/wine/wineserver)
+# Linux puts a program's heap at random, and once in thousands of starts onto the one page that Wine must have for itself
+# (0x7ffe0000): then it gives up without a word before the program has begun. So nothing is at random, if that is
+# allowed here; some containers forbid it.
+! setarch -R true 2>/dev/null || wine=(setarch -R "${wine[@]}")
 
 mkdir -p "$WINEPREFIX"
 if [[ ! -O $WINEPREFIX ]]; then
@@ -42,9 +46,9 @@ fi
     # and no script has to know whether it is the last. Where a server runs already, this fails. Wine's services are
     # children of the first program and keep its output open, so the first one is started here, with none.
     if "$wineserver" -p10 9>&- 2>/dev/null; then
-        "$wine" wineboot 9>&- 2>/dev/null || true # if Wine cannot start at all, the program itself says why, below
+        "${wine[@]}" wineboot 9>&- 2>/dev/null || true # if Wine cannot start at all, the program itself says why, below
     fi
 ) 9>"$WINEPREFIX.lock" >/dev/null </dev/null
 
 [[ $# -gt 0 ]] || exit 0
-exec "$wine" "$@"
+exec "${wine[@]}" "$@"

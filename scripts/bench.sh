@@ -151,24 +151,20 @@ build() {
     }
 }
 
-# Sets server (its process), port and log. Now and then a program ends under Wine as it starts: it gets three tries.
+# Sets server (its process), port and log.
 start_server() { # kind, label
     local -n servers=${1}_servers
-    local command=${servers[$2]} tries tenths
+    local command=${servers[$2]} tenths
     log=$out/log/$round-$workload-$2.txt
-    for ((tries = 0; tries < 3; ++tries)); do
-        : >"$log"
-        # Into a file: Node under Wine cannot write to a pipe.
-        NODE_SKIP_PLATFORM_CHECK=1 GOMAXPROCS=$threads \
-            taskset -c $server_processors cmake/run-under-wine.sh $command >"$log" 2>&1 </dev/null &
-        server=$!
-        for ((tenths = 0; tenths < 300; ++tenths)); do
-            port=$(sed -nE 's/^listening on 127\.0\.0\.1:([0-9]+)\s*$/\1/p' "$log")
-            [[ -z $port ]] || return 0
-            kill -0 "$server" 2>/dev/null || break
-            sleep 0.1
-        done
-        stop_server
+    # Into a file: Node under Wine cannot write to a pipe.
+    NODE_SKIP_PLATFORM_CHECK=1 GOMAXPROCS=$threads \
+        taskset -c $server_processors cmake/run-under-wine.sh $command >"$log" 2>&1 </dev/null &
+    server=$!
+    for ((tenths = 0; tenths < 300; ++tenths)); do
+        port=$(sed -nE 's/^listening on 127\.0\.0\.1:([0-9]+)\s*$/\1/p' "$log")
+        [[ -z $port ]] || return 0
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
     done
     echo "bench.sh: $2 did not start; see $log" >&2
     exit 1

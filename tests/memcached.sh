@@ -25,27 +25,18 @@ fail() {
     exit 1
 }
 
-# Sets server and port. It stops when the pipe that is its stdin is closed. Now and then a program ends under Wine as it
-# starts: it gets three tries.
+# The server stops when the pipe that is its stdin is closed.
 mkfifo "$work/stdin"
-start() {
-    local tries tenths
-    for ((tries = 0; tries < 3; ++tries)); do
-        cmake/run-under-wine.sh "$program" 0 --app kv --stop-on-eof <"$work/stdin" >"$work/server" 2>&1 3>&- &
-        server=$!
-        exec 3>"$work/stdin"
-        for ((tenths = 0; tenths < 300; ++tenths)); do
-            port=$(sed -nE 's/^listening on 127\.0\.0\.1:([0-9]+)\s*$/\1/p' "$work/server")
-            [[ -z $port ]] || return 0
-            kill -0 "$server" 2>/dev/null || break
-            sleep 0.1
-        done
-        kill "$server" 2>/dev/null || true
-        wait "$server" || true
-    done
-    fail "the server did not start: $(cat "$work/server")"
-}
-start
+cmake/run-under-wine.sh "$program" 0 --app kv --stop-on-eof <"$work/stdin" >"$work/server" 2>&1 3>&- &
+server=$!
+exec 3>"$work/stdin"
+port=
+for ((tenths = 0; tenths < 300; ++tenths)); do
+    port=$(sed -nE 's/^listening on 127\.0\.0\.1:([0-9]+)\s*$/\1/p' "$work/server")
+    [[ -z $port ]] && kill -0 "$server" 2>/dev/null || break
+    sleep 0.1
+done
+[[ -n $port ]] || fail "the server did not start: $(cat "$work/server")"
 
 # Runs a client; what it says is in $work/said.
 client() {

@@ -1,5 +1,6 @@
 #include "tests/support/program.hpp"
 
+#include "tests/support/process.hpp"
 #include "tests/support/windows.hpp"
 
 #include <algorithm>
@@ -14,51 +15,10 @@
 namespace support {
 namespace {
 
-// The one owner of a handle whose invalid value is null.
-class Handle {
-public:
-    Handle() = default;
-    explicit Handle(HANDLE handle) : handle_(handle) {}
-    ~Handle() { close(); }
-    Handle(const Handle&) = delete;
-    Handle& operator=(const Handle&) = delete;
-    HANDLE get() const { return handle_; }
-    HANDLE* out() { return &handle_; }
-    void close() {
-        if (handle_ != nullptr) ::CloseHandle(handle_);
-        handle_ = nullptr;
-    }
-
-private:
-    HANDLE handle_ = nullptr;
-};
-
-std::wstring wide(const std::string& text) {
-    std::wstring result(text.size(), L'\0');
-    const int length = ::MultiByteToWideChar(CP_UTF8, 0, text.data(), static_cast<int>(text.size()), result.data(),
-                                             static_cast<int>(result.size()));
-    result.resize(static_cast<std::size_t>(std::max(length, 0)));
-    return result;
-}
-
-// One argument, quoted as CommandLineToArgvW and the C runtime read it.
-std::string quoted(const std::string& argument) {
-    if (!argument.empty() && argument.find_first_of(" \t\"") == std::string::npos) return argument;
-    std::string result = "\"";
-    std::size_t backslashes = 0;
-    for (const char c : argument) {
-        if (c == '"') result.append(backslashes + 1, '\\');
-        backslashes = c == '\\' ? backslashes + 1 : 0;
-        result += c;
-    }
-    result.append(backslashes, '\\');
-    return result + '"';
-}
-
 std::string joined(const std::vector<std::string>& parts) {
     std::string result;
     for (const std::string& part : parts)
-        result += " " + quoted(part);
+        result += " " + (part.empty() || part.find(' ') != std::string::npos ? '"' + part + '"' : part);
     return result;
 }
 
@@ -66,26 +26,6 @@ std::string exit_code_text(unsigned long code) {
     char text[48];
     std::snprintf(text, sizeof text, code < 256 ? "exit code %lu" : "exit code 0x%08lX", code);
     return text;
-}
-
-// The open handles of a process, found by trying each number. (The system's list of all handles would be quicker, but
-// tests that ask for it now and then find Wine 8.0's server gone.)
-unsigned long handles_of(HANDLE process) {
-    constexpr ULONG_PTR step = 4;
-    constexpr unsigned long most_missing = 500;
-    unsigned long count = 0;
-    unsigned long missing = 0;
-    for (ULONG_PTR value = step; missing < most_missing; value += step) {
-        Handle copy;
-        if (::DuplicateHandle(process, reinterpret_cast<HANDLE>(value), ::GetCurrentProcess(), copy.out(), 0, FALSE,
-                              DUPLICATE_SAME_ACCESS)) {
-            ++count;
-            missing = 0;
-        } else {
-            ++missing;
-        }
-    }
-    return count;
 }
 
 }  // namespace
@@ -96,11 +36,7 @@ struct Program::State final : Witness {
     std::uint16_t port = 0;
     bool asked_to_stop = false;  // or meant to end by itself
 
-    Handle process;
-    Handle job;
-    Handle in;
-    Handle out;
-    Handle error;
+    Process process;
     std::thread out_reader;
     std::thread error_reader;
 
@@ -113,8 +49,7 @@ struct Program::State final : Witness {
 
     void read_output() {
         char buffer[4096];
-        DWORD bytes = 0;
-        while (::ReadFile(out.get(), buffer, sizeof buffer, &bytes, nullptr) && bytes > 0) {
+        while (const std::size_t bytes = process.read_output(buffer, sizeof buffer)) {
             const std::lock_guard lock(mutex);
             for (const char c : std::string_view(buffer, bytes)) {
                 if (c != '\n') {
@@ -136,8 +71,7 @@ struct Program::State final : Witness {
 
     void read_errors() {
         char buffer[4096];
-        DWORD bytes = 0;
-        while (::ReadFile(error.get(), buffer, sizeof buffer, &bytes, nullptr) && bytes > 0) {
+        while (const std::size_t bytes = process.read_errors(buffer, sizeof buffer)) {
             const std::lock_guard lock(mutex);
             error_text.append(buffer, bytes);
         }
@@ -165,92 +99,23 @@ struct Program::State final : Witness {
     }
 
     bool ended_early(std::string& how) override {
-        if (process.get() == nullptr || asked_to_stop) return false;
         // A client may see its connection break a moment before the process is seen to be gone.
-        if (::WaitForSingleObject(process.get(), 500) != WAIT_OBJECT_0) return false;
-        DWORD code = 0;
-        ::GetExitCodeProcess(process.get(), &code);
-        how = exit_code_text(code);
+        if (asked_to_stop || !process.ends_within(500)) return false;
+        how = exit_code_text(process.exit_code());
         return true;
     }
 
     std::string name() const override { return name_; }
 
     void start(const Arguments& arguments, Where where);
-    DWORD launch(const std::string& command, const std::string& path);
 };
-
-// The child inherits its three pipe ends and nothing else. Returns 0 or the error.
-DWORD Program::State::launch(const std::string& command, const std::string& path) {
-    SECURITY_ATTRIBUTES inherited{sizeof(SECURITY_ATTRIBUTES), nullptr, TRUE};
-    Handle child_in;
-    Handle child_out;
-    Handle child_error;
-    constexpr DWORD room = 1 << 20;  // so that a test can write all its lines before the program reads one
-    if (!::CreatePipe(child_in.out(), in.out(), &inherited, room) ||
-        !::CreatePipe(out.out(), child_out.out(), &inherited, room) ||
-        !::CreatePipe(error.out(), child_error.out(), &inherited, room)) {
-        return ::GetLastError();
-    }
-    for (const HANDLE own : {in.get(), out.get(), error.get()})
-        ::SetHandleInformation(own, HANDLE_FLAG_INHERIT, 0);
-
-    SIZE_T size = 0;
-    ::InitializeProcThreadAttributeList(nullptr, 1, 0, &size);
-    std::vector<char> memory(size);
-    const auto attributes = reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(memory.data());
-    HANDLE passed[] = {child_in.get(), child_out.get(), child_error.get()};
-    if (!::InitializeProcThreadAttributeList(attributes, 1, 0, &size) ||
-        !::UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, passed, sizeof passed, nullptr,
-                                     nullptr)) {
-        return ::GetLastError();
-    }
-
-    STARTUPINFOEXW startup{};
-    startup.StartupInfo.cb = sizeof startup;
-    startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-    startup.StartupInfo.hStdInput = child_in.get();
-    startup.StartupInfo.hStdOutput = child_out.get();
-    startup.StartupInfo.hStdError = child_error.get();
-    startup.lpAttributeList = attributes;
-    PROCESS_INFORMATION started{};
-    std::wstring writable = wide(command);
-    const BOOL created = ::CreateProcessW(wide(path).c_str(), writable.data(), nullptr, nullptr, TRUE,
-                                          EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED, nullptr, nullptr,
-                                          &startup.StartupInfo, &started);
-    const DWORD failure = created ? 0 : ::GetLastError();
-    ::DeleteProcThreadAttributeList(attributes);
-    if (failure != 0) return failure;
-
-    *process.out() = started.hProcess;
-    // The job ends the child when this test process goes, however it goes.
-    *job.out() = ::CreateJobObjectW(nullptr, nullptr);
-    if (job.get() != nullptr) {
-        JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
-        limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
-        ::SetInformationJobObject(job.get(), JobObjectExtendedLimitInformation, &limits, sizeof limits);
-        ::AssignProcessToJobObject(job.get(), process.get());
-    }
-    ::ResumeThread(started.hThread);
-    ::CloseHandle(started.hThread);
-    return 0;
-}
 
 void Program::State::start(const Arguments& arguments, Where where) {
     const std::string path = program_path();
     name_ = path.substr(path.find_last_of("/\\") + 1);
     did("started " + name_ + joined(arguments));
-    DWORD failure = launch(quoted(path) + joined(arguments), path);
-    // Once in thousands of starts Wine's loader gives up with this error, before the program itself has run.
-    for (int again = 0; failure == ERROR_INTERNAL_ERROR && on_wine() && again < 3; ++again) {
-        for (Handle* pipe : {&in, &out, &error})
-            pipe->close();
-        failure = launch(quoted(path) + joined(arguments), path);
-    }
-    if (failure != 0) {
-        fail(Symptom::not_started, "the program " + path + " to run",
-             "CreateProcess failed with error " + std::to_string(failure), where);
-    }
+    const std::string failure = process.start(path, arguments);
+    if (!failure.empty()) fail(Symptom::not_started, "the program " + path + " to run", failure, where);
     out_reader = std::thread([this] { read_output(); });
     error_reader = std::thread([this] { read_errors(); });
 }
@@ -278,8 +143,8 @@ Program::Program(Arguments arguments, Wait wait, Where where) : state_(std::make
             fail(Symptom::no_first_line, expected, came ? "another first line" : "no line", where);
         } catch (...) {
             remove_witness(state_.get());  // no destructor runs after a constructor that throws
-            ::TerminateProcess(state_->process.get(), 1);
-            state_->in.close();
+            state_->process.kill();
+            state_->process.close_input();
             state_->out_reader.join();
             state_->error_reader.join();
             throw;
@@ -289,8 +154,8 @@ Program::Program(Arguments arguments, Wait wait, Where where) : state_(std::make
 
 Program::~Program() {
     remove_witness(state_.get());
-    state_->in.close();
-    if (running()) ::TerminateProcess(state_->process.get(), 1);
+    state_->process.close_input();
+    if (running()) state_->process.kill();
     if (state_->out_reader.joinable()) state_->out_reader.join();
     if (state_->error_reader.joinable()) state_->error_reader.join();
 }
@@ -374,26 +239,21 @@ void Program::send_line(const std::string& line) {
     send_to_stdin(line + "\n");
 }
 
-void Program::send_to_stdin(const std::string& bytes) {
-    DWORD written = 0;
-    ::WriteFile(state_->in.get(), bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr);
-}
+void Program::send_to_stdin(const std::string& bytes) { state_->process.write_input(bytes); }
 
 void Program::close_stdin() {
     did("ended its stdin");
     state_->asked_to_stop = true;
-    state_->in.close();
+    state_->process.close_input();
 }
 
 unsigned long Program::wait_for_exit(Where where) {
-    if (::WaitForSingleObject(state_->process.get(), deadline_ms()) != WAIT_OBJECT_0) {
+    if (!state_->process.ends_within(deadline_ms())) {
         fail(Symptom::does_not_stop, "the program to end within " + deadline_text(), "it runs on", where);
     }
     if (state_->out_reader.joinable()) state_->out_reader.join();
     if (state_->error_reader.joinable()) state_->error_reader.join();
-    DWORD code = 0;
-    ::GetExitCodeProcess(state_->process.get(), &code);
-    return code;
+    return state_->process.exit_code();
 }
 
 std::uint64_t Program::stop(Where where) {
@@ -422,14 +282,8 @@ std::uint64_t Program::stop(Where where) {
     return std::stoull(numbers[1]);
 }
 
-bool Program::running() const {
-    return state_->process.get() != nullptr && ::WaitForSingleObject(state_->process.get(), 0) == WAIT_TIMEOUT;
-}
+bool Program::running() const { return !state_->process.ends_within(0); }
 
-unsigned long Program::handle_count() const {
-    DWORD count = 0;
-    if (::GetProcessHandleCount(state_->process.get(), &count) && count > 0) return count;
-    return handles_of(state_->process.get());  // Wine's answer is always 0
-}
+unsigned long Program::handle_count() const { return state_->process.handle_count(); }
 
 }  // namespace support
