@@ -2,7 +2,9 @@
 # compiler, so that `cmake -S 03-recv -B build/03-recv` is enough there too.
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH IOCP_ROOT)
 
-if(CMAKE_HOST_UNIX AND NOT CMAKE_TOOLCHAIN_FILE AND NOT DEFINED ENV{CMAKE_TOOLCHAIN_FILE})
+set(IOCP_STRICT "" CACHE STRING "address or thread: builds for the strict Windows (tests/strict), with that sanitizer")
+
+if(CMAKE_HOST_UNIX AND NOT IOCP_STRICT AND NOT CMAKE_TOOLCHAIN_FILE AND NOT DEFINED ENV{CMAKE_TOOLCHAIN_FILE})
     set(CMAKE_TOOLCHAIN_FILE "${IOCP_ROOT}/cmake/mingw-w64.cmake" CACHE FILEPATH "Builds Windows programs on Linux")
 endif()
 
@@ -63,6 +65,23 @@ function(check_compiler)
     endif()
 endfunction()
 
+# The strict Windows takes the place of Windows' headers and libraries; the programs are Linux' own.
+function(use_strict_windows)
+    file(GLOB strict "${IOCP_ROOT}/tests/strict/*.cpp")
+    add_library(strict STATIC ${strict})
+    target_compile_features(strict PUBLIC cxx_std_20)
+    target_include_directories(strict SYSTEM PUBLIC "${IOCP_ROOT}/tests/strict/include")
+    set(sanitizers ${IOCP_STRICT})
+    if(IOCP_STRICT STREQUAL "address")
+        set(sanitizers "address,undefined")
+    endif()
+    target_compile_options(strict PUBLIC -g -Wall -Wextra $<$<BOOL:${IOCP_WARNINGS_AS_ERRORS}>:-Werror>
+                                         -fsanitize=${sanitizers} -fno-sanitize-recover=all
+                                         "-ffile-prefix-map=${IOCP_ROOT}/=")
+    target_link_options(strict PUBLIC -fsanitize=${sanitizers})
+    target_link_libraries(iocp-settings INTERFACE strict)
+endfunction()
+
 # What every program here is compiled and linked with: iocp-settings. A function, because a target can be made only
 # after project().
 function(define_iocp_settings)
@@ -71,11 +90,15 @@ function(define_iocp_settings)
     endif()
     check_compiler()
     add_library(iocp-settings INTERFACE)
-    target_sources(iocp-settings INTERFACE "${IOCP_ROOT}/cmake/no-dialogs.cpp")
     target_compile_features(iocp-settings INTERFACE cxx_std_20)
     # In this order: a reader's 03-recv/receive.hpp is found before the one of the repository.
     target_include_directories(iocp-settings INTERFACE ${IOCP_MINE} "${IOCP_ROOT}")
     target_compile_definitions(iocp-settings INTERFACE NOMINMAX WIN32_LEAN_AND_MEAN _WIN32_WINNT=0x0A00)
+    if(IOCP_STRICT)
+        use_strict_windows()
+        return()
+    endif()
+    target_sources(iocp-settings INTERFACE "${IOCP_ROOT}/cmake/no-dialogs.cpp")
     target_link_libraries(iocp-settings INTERFACE ws2_32 mswsock)
     # A body that is still to be written uses none of its parameters.
     set(unused $<$<BOOL:${IOCP_MINE}>:$<IF:$<BOOL:${MSVC}>,/wd4100,-Wno-unused-parameter>>)

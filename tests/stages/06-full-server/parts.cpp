@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -171,23 +172,22 @@ TEST_F(Stage06FullServer, AWorkerEndsWhenThePortIsGone) {
     NEEDS_THE_HEADERS();
     promise("a worker whose port is no port says so and ends, and does not ask again and again");
     likely("every failure of GetQueuedCompletionStatusEx is taken for a time-out");
-    // Never destroyed: a worker that does not end still uses them.
     struct All {
         CompletionPort port;
         Statistics statistics;
         TurnQueue turns{port, statistics};
         Worker worker{port, turns, statistics, 16, 16};
     };
-    All& all = *new All;
+    const auto all = std::make_shared<All>();  // a worker that does not end keeps them
     const HANDLE ended = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    ::CloseHandle(all.port.get());
-    std::thread([&all, ended] {
-        all.worker.run();
+    ::CloseHandle(all->port.get());
+    std::thread([all, ended] {
+        all->worker.run();
         ::SetEvent(ended);
     }).detach();
     const bool came = ::WaitForSingleObject(ended, deadline_ms()) == WAIT_OBJECT_0;
     expect(came, "the worker to end within " + deadline_text(),
-           std::to_string(all.statistics.dequeue_calls.load()) + " calls, and it goes on");
+           std::to_string(all->statistics.dequeue_calls.load()) + " calls, and it goes on");
 }
 
 }  // namespace

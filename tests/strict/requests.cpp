@@ -1,0 +1,141 @@
+// Requests: an operation from its call to its packet, and the memory that the kernel holds meanwhile.
+#include "kernel.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+namespace strict {
+
+const char* name_of(Kind kind) {
+    switch (kind) {
+        case Kind::receive:
+            return "receive";
+        case Kind::send:
+            return "send";
+        case Kind::disconnect:
+            return "disconnect";
+        default:
+            return "accept";
+    }
+}
+
+std::size_t Request::room() const {
+    std::size_t bytes = 0;
+    for (const WSABUF& buffer : buffers)
+        bytes += buffer.len;
+    return bytes;
+}
+
+void broken_rule(const Request& request, const char* what, const char* note) {
+    std::fprintf(stderr, "strict: the OVERLAPPED of the %s that %s:%u started %s (%s)\n", name_of(request.kind),
+                 request.where.file_name(), static_cast<unsigned>(request.where.line()), what, note);
+    std::abort();
+}
+
+void not_modelled(const char* what) {
+    std::fprintf(stderr, "strict: %s is not modelled here\n", what);
+    std::abort();
+}
+
+namespace {
+
+constexpr const char* must_stay = "notes/03-recv.md, What must stay alive";
+
+// A receive's buffers, an accept's output. Not the OVERLAPPED: it may be read, and a change shows at the end.
+template <class Each>
+void for_each_range(const Request& request, Each each) {
+    if (request.kind == Kind::receive) {
+        for (const WSABUF& buffer : request.buffers)
+            each(buffer.buf, buffer.len);
+    }
+    if (request.output != nullptr) each(request.output, request.data + request.local + request.remote);
+}
+
+}  // namespace
+
+std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket, OVERLAPPED* overlapped, Here here) {
+    const auto held = kernel().held.find(overlapped);
+    if (held != kernel().held.end()) {
+        broken_rule(*held->second, "is started again before its packet was taken", must_stay);
+    }
+    auto request = std::make_shared<Request>(Request{kind, overlapped, socket, nullptr});
+    request->where = here;
+    kernel().held.emplace(overlapped, request);
+    kernel_writes(&overlapped->Internal, sizeof overlapped->Internal);
+    overlapped->Internal = static_cast<ULONG_PTR>(Status::pending);
+    request->copy = *overlapped;
+    released(request.get());
+    return request;
+}
+
+void never_began(Request& request) { kernel().held.erase(request.overlapped); }
+
+void hold(const Request& request) {
+    for_each_range(request, [](const void* start, std::size_t size) { hold_memory(start, size); });
+}
+
+void complete(const std::shared_ptr<Request>& request, Status status, std::size_t bytes, bool inside) {
+    OVERLAPPED& overlapped = *request->overlapped;
+    for_each_range(*request, [](const void* start, std::size_t size) { give_back_memory(start, size); });
+    acquired(request.get());
+    kernel_writes(&overlapped.Internal, sizeof overlapped.Internal + sizeof overlapped.InternalHigh);
+    if (std::memcmp(&overlapped, &request->copy, sizeof overlapped) != 0) {
+        broken_rule(*request, "was changed while the kernel holds it", must_stay);
+    }
+    overlapped.Internal = static_cast<std::uint32_t>(status);
+    overlapped.InternalHigh = bytes;
+    const auto event_value = reinterpret_cast<std::uintptr_t>(overlapped.hEvent);
+    const auto event = kernel().handles.find<Event>(reinterpret_cast<HANDLE>(event_value & ~std::uintptr_t{1}));
+    if (event != nullptr) {
+        released(event.get());
+        event->set = true;
+        something_changed();
+    }
+    const Socket& socket = *request->socket;
+    const bool wants_packet = socket.port != nullptr && (event_value & 1) == 0;
+    if (!wants_packet || (inside && socket.skips_packets && !failed(status))) {
+        kernel().held.erase(request->overlapped);
+        return;
+    }
+    socket.port->push(
+        {socket.key, request->overlapped, static_cast<DWORD>(bytes), static_cast<LONG>(status), request, nullptr});
+}
+
+bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const std::thread::id* thread,
+            Status status) {
+    bool any = false;
+    const auto end = [&](std::deque<std::shared_ptr<Request>>& queue, auto belongs) {
+        std::vector<std::shared_ptr<Request>> ended;
+        for (const auto& request : queue) {
+            const bool meant = (only == nullptr || request->overlapped == only) &&
+                               (thread == nullptr || request->thread == *thread) && belongs(*request);
+            if (meant) ended.push_back(request);
+        }
+        for (const auto& request : ended) {
+            any = true;
+            std::erase(queue, request);
+            if (request->accepted != nullptr) request->accepted->in_accept = false;
+            const bool is_accept = request->kind == Kind::accept || request->kind == Kind::first_data;
+            complete(request, is_accept ? Status::cancelled : status, request->kind == Kind::send ? request->done : 0,
+                     false);
+        }
+    };
+    const auto all = [](const Request&) { return true; };
+    end(socket->accepts, all);
+    end(socket->receives, all);
+    end(socket->sends, all);
+    if (socket->disconnect != nullptr && (only == nullptr || socket->disconnect->overlapped == only)) {
+        any = true;
+        complete(std::exchange(socket->disconnect, nullptr), status, 0, false);
+    }
+    // An accept that waits for data is pending on the listener, and lies in its own socket's queue.
+    if (!socket->listening) return any;
+    for (const auto& other : kernel().handles.sockets()) {
+        end(other->receives,
+            [&](const Request& request) { return request.kind == Kind::first_data && request.socket == socket; });
+    }
+    return any;
+}
+
+}  // namespace strict
