@@ -67,7 +67,7 @@ endfunction()
 
 # The strict Windows takes the place of Windows' headers and libraries; the programs are Linux' own.
 function(use_strict_windows)
-    file(GLOB strict "${IOCP_ROOT}/tests/strict/*.cpp")
+    file(GLOB strict CONFIGURE_DEPENDS "${IOCP_ROOT}/tests/strict/*.cpp")
     add_library(strict STATIC ${strict})
     target_compile_features(strict PUBLIC cxx_std_20)
     target_include_directories(strict SYSTEM PUBLIC "${IOCP_ROOT}/tests/strict/include")
@@ -77,7 +77,8 @@ function(use_strict_windows)
     endif()
     target_compile_options(strict PUBLIC -g -Wall -Wextra $<$<BOOL:${IOCP_WARNINGS_AS_ERRORS}>:-Werror>
                                          -fsanitize=${sanitizers} -fno-sanitize-recover=all
-                                         "-ffile-prefix-map=${IOCP_ROOT}/=")
+                                         "-ffile-prefix-map=${IOCP_ROOT}/="
+                                         $<$<BOOL:${IOCP_MINE}>:-ffile-prefix-map=${IOCP_MINE}/=>)
     target_link_options(strict PUBLIC -fsanitize=${sanitizers})
     target_link_libraries(iocp-settings INTERFACE strict)
 endfunction()

@@ -3,6 +3,7 @@
 #   check.sh 03               builds mine/03-recv in place of the original
 #   check.sh 03 --upward      and every later stage on it too, the full server as well
 #   check.sh 03 --exercise 4  runs the test of exercise 4 of note 03 on it instead
+#   check.sh 03 --strict      runs the stage's tests without Wine, on a Windows that forgives nothing: tests/strict
 #   check.sh 03 PROGRAM.exe   takes any program that keeps the promises of the stage
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -10,14 +11,14 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 number=${1:-none}
 stage=$(ls -d "$number"-*/ 2>/dev/null) || {
     echo "There is no stage '$number': two digits, please, 01 to 06." >&2
-    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 stage=${stage%/}
 what=${2:-}
 
 scripts/setup-linux.sh
-if [[ -n $what && $what != --upward && $what != --exercise ]]; then
+if [[ -n $what && ! $what =~ ^--(upward|exercise|strict)$ ]]; then
     [[ -f $what ]] || {
         echo "There is no program $what." >&2
         exit 1
@@ -35,7 +36,8 @@ mine=$(realpath -m -- "${MINE:-mine}/$stage")
 }
 # Built apart, with only this stage yours, whatever else lies beside it. Copied where it differs, and not linked: ninja
 # goes by the time of a file, so it would not see that an older one has come in its place.
-build=build/mine/$stage
+preset=linux-wine build=build/mine/$stage
+[[ $what != --strict ]] || preset=strict build=build/strict-mine/$stage
 view=$PWD/$build-view
 mkdir -p "$view/$stage"
 for file in "$mine"/*; do
@@ -60,9 +62,9 @@ elif [[ $what == --exercise ]]; then
     targets=("$exercise-tests")
     labels=$exercise
 fi
-cmake --preset linux-wine -B "$build" -D IOCP_MINE="$view" -D IOCP_EXERCISES=ON >/dev/null
+cmake --preset $preset -B "$build" -D IOCP_MINE="$view" -D IOCP_EXERCISES=ON >/dev/null
 cmake --build "$build" --target "${targets[@]}"
-cmake/run-under-wine.sh
+[[ $preset == strict ]] || cmake/run-under-wine.sh
 ctest --test-dir "$build" --output-on-failure -j 2 -L "$labels" -LE native || {
     echo "Begin with the test that is nearest to what you wrote; the line Rerun in its text runs it alone."
     exit 1

@@ -118,6 +118,7 @@ struct Request {
     std::thread::id thread = std::this_thread::get_id();
     Here where = {};
     OVERLAPPED copy = {};  // as it must still be when the request completes
+    bool handled = false;  // its packet was taken, and the thread that has it asks for the next; or it has none
 
     std::size_t room() const;
 };
@@ -185,14 +186,15 @@ BOOL fail(DWORD error);       // FALSE
 int fail_winsock(int error);  // SOCKET_ERROR
 
 // One line that says which rule was broken, where, and where to read about it; then the program ends.
-[[noreturn]] void broken_rule(const Request& request, const char* what, const char* note);
+[[noreturn]] void broken_rule(const char* subject, const Request& request, const char* what);
 [[noreturn]] void not_modelled(const char* what);
 
 // ---- requests ----
 
 std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket, OVERLAPPED* overlapped, Here here);
 void never_began(Request& request);
-void hold(const Request& request);  // from now on it is pending
+void hold(const Request& request);           // from now on it is pending
+void must_be_there(const Request& request);  // what it holds was not freed meanwhile
 // `inside`: the call that began it has not returned yet.
 void complete(const std::shared_ptr<Request>& request, Status status, std::size_t bytes, bool inside);
 bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const std::thread::id* thread,
@@ -232,6 +234,10 @@ private:
     std::shared_ptr<Port> port_;
 };
 void runs_on(std::shared_ptr<Port> port);
+
+// At the end of a call that has begun an operation: by the schedule, its caller does not go on before others have
+// handled it.
+void hold_caller(Lock& lock, const Request& request);
 
 // For a call that blocks without the lock.
 template <class Blocks>

@@ -1,5 +1,6 @@
 // The network: bytes between requests and Linux' sockets, and the thread that completes what has to wait.
 #include "kernel.hpp"
+#include "schedule.hpp"
 
 #include <errno.h>
 #include <poll.h>
@@ -61,8 +62,9 @@ Progress try_receive(Socket& socket, Request& request) {
     }
     std::size_t total = 0;
     const long last = for_each_piece(request, 0, [&](char* to, std::size_t size) {
-        const long count = receive_now(socket.descriptor, bounce.data(), size, 0);
+        const long count = receive_now(socket.descriptor, bounce.data(), part_received(size), 0);
         if (count <= 0) return count;
+        must_be_there(request);
         give_back_memory(to, static_cast<std::size_t>(count));
         acquired(&request);
         kernel_writes(to, static_cast<std::size_t>(count));
@@ -78,15 +80,18 @@ Progress try_receive(Socket& socket, Request& request) {
 
 Progress try_send(Socket& socket, Request& request) {
     if (socket.broken) return {false, Status::connection_reset, request.done};
+    bool is_short = false;
     const long last = for_each_piece(request, request.done, [&](const char* from, std::size_t size) {
         acquired(&request);
         kernel_reads(from, size);
         std::memcpy(bounce.data(), from, size);
-        const long count = send_now(socket.descriptor, bounce.data(), size);
+        const std::size_t part = part_sent(size);
+        const long count = send_now(socket.descriptor, bounce.data(), part);
         if (count > 0) request.done += static_cast<std::size_t>(count);
+        is_short = part < size && count == static_cast<long>(part);
         return count;
     });
-    if (request.done == request.room()) return {false, Status::success, request.done};
+    if (is_short || request.done == request.room()) return {false, Status::success, request.done};
     return last >= 0 || errno == EAGAIN ? Progress{true, Status::pending, request.done} : lost(socket, request.done);
 }
 
@@ -98,8 +103,8 @@ void write_addresses(const Request& request, int descriptor, const sockaddr_stor
     sockaddr_storage local{};
     socklen_t local_length = sizeof local;
     ::getsockname(descriptor, reinterpret_cast<sockaddr*>(&local), &local_length);
-    const std::size_t size = request.data + request.local + request.remote;
-    give_back_memory(request.output, size);
+    must_be_there(request);
+    give_back_memory(request.output, request.data + request.local + request.remote);
     acquired(&request);
     // An address, and its length in the part's last four bytes. Only GetAcceptExSockaddrs is to know that.
     const auto put = [](char* part, DWORD part_size, const sockaddr_storage& address, socklen_t length) {

@@ -1,5 +1,6 @@
 // Completion ports: the queue, the threads that wait, and how many of them run.
 #include "kernel.hpp"
+#include "schedule.hpp"
 
 #include <algorithm>
 #include <random>
@@ -11,6 +12,7 @@ namespace {
 // The port whose packets this thread is handling. A thread that ends has handled them.
 struct ThisThread {
     std::shared_ptr<Port> port;
+    std::vector<std::shared_ptr<Request>> handling;
     ~ThisThread() {
         const Lock lock;
         packets_handled();
@@ -59,6 +61,14 @@ void packets_handled() {
     --this_thread.port->running;
     this_thread.port->hand_out();
     this_thread.port = nullptr;
+    for (const auto& request : std::exchange(this_thread.handling, {}))
+        request->handled = true;
+    something_changed();
+}
+
+void hold_caller(Lock& lock, const Request& request) {
+    // Not for ever: perhaps nobody handles it while this thread waits.
+    if (holds_caller()) lock.wait(30, [&] { return request.handled; });
 }
 
 Pause::Pause() : port_(this_thread.port) {
@@ -95,7 +105,9 @@ DWORD dequeue(HANDLE handle, std::size_t most, DWORD milliseconds, std::vector<P
     runs_on(port);
     for (const Packet& packet : packets) {
         acquired(packet.order.get());
-        if (packet.request != nullptr) kernel().held.erase(packet.overlapped);
+        if (packet.request == nullptr) continue;
+        kernel().held.erase(packet.overlapped);
+        this_thread.handling.push_back(packet.request);
     }
     return 0;
 }

@@ -2,8 +2,6 @@
 #include "kernel.hpp"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 
 namespace strict {
 
@@ -27,20 +25,7 @@ std::size_t Request::room() const {
     return bytes;
 }
 
-void broken_rule(const Request& request, const char* what, const char* note) {
-    std::fprintf(stderr, "strict: the OVERLAPPED of the %s that %s:%u started %s (%s)\n", name_of(request.kind),
-                 request.where.file_name(), static_cast<unsigned>(request.where.line()), what, note);
-    std::abort();
-}
-
-void not_modelled(const char* what) {
-    std::fprintf(stderr, "strict: %s is not modelled here\n", what);
-    std::abort();
-}
-
 namespace {
-
-constexpr const char* must_stay = "notes/03-recv.md, What must stay alive";
 
 // A receive's buffers, an accept's output. Not the OVERLAPPED: it may be read, and a change shows at the end.
 template <class Each>
@@ -57,7 +42,7 @@ void for_each_range(const Request& request, Each each) {
 std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket, OVERLAPPED* overlapped, Here here) {
     const auto held = kernel().held.find(overlapped);
     if (held != kernel().held.end()) {
-        broken_rule(*held->second, "is started again before its packet was taken", must_stay);
+        broken_rule("OVERLAPPED", *held->second, "was started again before its packet was taken");
     }
     auto request = std::make_shared<Request>(Request{kind, overlapped, socket, nullptr});
     request->where = here;
@@ -69,6 +54,14 @@ std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket,
     return request;
 }
 
+void must_be_there(const Request& request) {
+    constexpr const char* what = "was freed while the kernel holds it";
+    if (is_freed(request.overlapped)) broken_rule("OVERLAPPED", request, what);
+    for_each_range(request, [&](const void* start, std::size_t) {
+        if (is_freed(start)) broken_rule("buffer", request, what);
+    });
+}
+
 void never_began(Request& request) { kernel().held.erase(request.overlapped); }
 
 void hold(const Request& request) {
@@ -77,11 +70,12 @@ void hold(const Request& request) {
 
 void complete(const std::shared_ptr<Request>& request, Status status, std::size_t bytes, bool inside) {
     OVERLAPPED& overlapped = *request->overlapped;
+    must_be_there(*request);
     for_each_range(*request, [](const void* start, std::size_t size) { give_back_memory(start, size); });
     acquired(request.get());
     kernel_writes(&overlapped.Internal, sizeof overlapped.Internal + sizeof overlapped.InternalHigh);
     if (std::memcmp(&overlapped, &request->copy, sizeof overlapped) != 0) {
-        broken_rule(*request, "was changed while the kernel holds it", must_stay);
+        broken_rule("OVERLAPPED", *request, "was changed while the kernel holds it");
     }
     overlapped.Internal = static_cast<std::uint32_t>(status);
     overlapped.InternalHigh = bytes;
@@ -96,6 +90,7 @@ void complete(const std::shared_ptr<Request>& request, Status status, std::size_
     const bool wants_packet = socket.port != nullptr && (event_value & 1) == 0;
     if (!wants_packet || (inside && socket.skips_packets && !failed(status))) {
         kernel().held.erase(request->overlapped);
+        request->handled = true;
         return;
     }
     socket.port->push(

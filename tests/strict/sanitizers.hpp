@@ -46,6 +46,17 @@ inline void give_back_memory([[maybe_unused]] const void* start, [[maybe_unused]
 #endif
 }
 
+// Whether it lies in a block of the heap that was freed. Held memory must be asked before it is given back.
+inline bool is_freed([[maybe_unused]] const void* address) {
+#ifdef STRICT_ADDRESS_SANITIZER
+    void* frame = nullptr;
+    int thread = 0;
+    return __asan_get_free_stack(const_cast<void*>(address), &frame, 1, &thread) > 0;
+#else
+    return false;
+#endif
+}
+
 #ifdef STRICT_THREAD_SANITIZER
 inline thread_local int inside = 0;  // of how many calls of the kernel this thread is
 inline void switch_off() {

@@ -15,7 +15,7 @@ namespace {
 
 int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD* bytes, DWORD* flags,
              OVERLAPPED* overlapped, Here here) {
-    const Lock lock;
+    Lock lock;
     const auto socket = find_socket(handle);
     if (socket == nullptr) return SOCKET_ERROR;
     if (overlapped == nullptr) not_modelled("WSARecv or WSASend without an OVERLAPPED");
@@ -41,6 +41,7 @@ int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD
     if (progress.pending) {
         hold(*request);
         queue.push_back(request);
+        hold_caller(lock, *request);
         return fail_winsock(WSA_IO_PENDING);
     }
     if (failed(progress.status)) {
@@ -50,12 +51,13 @@ int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD
     if (bytes != nullptr) *bytes = static_cast<DWORD>(progress.bytes);
     if (flags != nullptr) *flags = 0;
     complete(request, Status::success, progress.bytes, true);
+    hold_caller(lock, *request);
     return 0;
 }
 
 BOOL accept_ex(SOCKET listener_handle, SOCKET accepted_handle, void* output, DWORD data, DWORD local, DWORD remote,
                OVERLAPPED* overlapped, Here here) {
-    const Lock lock;
+    Lock lock;
     const auto listener = find_socket(listener_handle);
     const auto accepted = find_socket(accepted_handle);
     if (listener == nullptr || accepted == nullptr) return FALSE;
@@ -74,6 +76,7 @@ BOOL accept_ex(SOCKET listener_handle, SOCKET accepted_handle, void* output, DWO
     hold(*request);
     listener->accepts.push_back(request);
     serve(listener);
+    hold_caller(lock, *request);
     return fail(ERROR_IO_PENDING);
 }
 
@@ -90,7 +93,7 @@ void get_accept_ex_addresses(void* output, DWORD data, DWORD local, DWORD remote
 }
 
 BOOL disconnect_ex(SOCKET handle, OVERLAPPED* overlapped, DWORD flags, Here here) {
-    const Lock lock;
+    Lock lock;
     const auto socket = find_socket(handle);
     if (socket == nullptr) return FALSE;
     if (overlapped == nullptr) not_modelled("DisconnectEx without an OVERLAPPED");
@@ -101,6 +104,7 @@ BOOL disconnect_ex(SOCKET handle, OVERLAPPED* overlapped, DWORD flags, Here here
     socket->disconnect = request;
     socket->fin_wanted = true;
     serve_soon(socket);
+    hold_caller(lock, *request);
     return fail(ERROR_IO_PENDING);
 }
 

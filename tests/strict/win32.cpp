@@ -1,6 +1,7 @@
 // What is left of Windows: the lock, handles, errors, events, time, and the little that the programs want of files, the
 // console and ntdll.
 #include "kernel.hpp"
+#include "schedule.hpp"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,10 @@ Kernel& kernel() {
     return made;
 }
 
-Lock::Lock() { kernel().mutex.lock(); }
+Lock::Lock() {
+    pause_sometimes();
+    kernel().mutex.lock();
+}
 Lock::~Lock() { kernel().mutex.unlock(); }
 void something_changed() { kernel().changed.notify_all(); }
 

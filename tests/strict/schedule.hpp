@@ -1,0 +1,23 @@
+// What Windows may do at any time, and mostly does not: chosen by a seed, so that it can be asked for again.
+//
+// IOCP_STRICT_SEED in the environment, a number above 0, switches it on. The same seed takes the same decisions, in the
+// order in which they are asked for; which thread asks first is the scheduler's.
+#pragma once
+
+#include <cstddef>
+
+namespace strict {
+
+// All with the kernel's lock held.
+
+// The caller of the operation that has just begun does not go on before its packet has been handled: whoever touches
+// the operation after its call does so when it is gone.
+bool holds_caller();
+// How much of `size` bytes a receive, or a send, takes at once: at least one.
+std::size_t part_received(std::size_t size);
+std::size_t part_sent(std::size_t size);
+
+// Without the lock: somebody else comes first.
+void pause_sometimes();
+
+}  // namespace strict
