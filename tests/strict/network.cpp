@@ -72,6 +72,7 @@ Progress try_receive(Socket& socket, Request& request) {
         total += static_cast<std::size_t>(count);
         return count;
     });
+    released(&request);  // for whichever thread completes it
     if (total > 0) return {false, Status::success, total};
     if (last < 0) return errno == EAGAIN ? Progress{true, Status::pending, 0} : lost(socket, 0);
     socket.peer_done = last == 0;
@@ -91,6 +92,7 @@ Progress try_send(Socket& socket, Request& request) {
         is_short = part < size && count == static_cast<long>(part);
         return count;
     });
+    released(&request);
     if (is_short || request.done == request.room()) return {false, Status::success, request.done};
     return last >= 0 || errno == EAGAIN ? Progress{true, Status::pending, request.done} : lost(socket, request.done);
 }
