@@ -97,7 +97,7 @@ BOOL disconnect_ex(SOCKET handle, OVERLAPPED* overlapped, DWORD flags, Here here
     const auto socket = find_socket(handle);
     if (socket == nullptr) return FALSE;
     if (overlapped == nullptr) not_modelled("DisconnectEx without an OVERLAPPED");
-    if (!socket->connected || socket->disconnect != nullptr) return fail(WSAENOTCONN);
+    if (!socket->connected || !socket->has_context || socket->disconnect != nullptr) return fail(WSAENOTCONN);
     const auto request = begin(Kind::disconnect, socket, overlapped, here);
     request->flags = flags;
     hold(*request);
