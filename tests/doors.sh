@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves, for every stage, what notes/write-it-yourself.md promises: the skeleton compiles and fails the stage's tests,
-# and the original passes them through both doors. After scripts/test.sh; takes some minutes.
+# and the original passes them, in 01 to 05 through both doors. After scripts/test.sh; takes some minutes.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -30,9 +30,10 @@ for stage in 0[1-6]-*/; do
         cat "$work/log" >&2
         exit 1
     }
-    scripts/check.sh "$number" "build/linux-wine/$stage/$stage.exe" >"$work/log" 2>&1 || {
+    # The second door is the same for all; the full server's tests take too long for a third time.
+    [[ $number == 06 ]] || scripts/check.sh "$number" "build/linux-wine/$stage/$stage.exe" >"$work/log" 2>&1 || {
         cat "$work/log" >&2
         exit 1
     }
-    echo "stage $number: the original passes through both doors"
+    echo "stage $number: the original passes"
 done

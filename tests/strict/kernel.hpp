@@ -130,7 +130,6 @@ struct Socket final : Object {
     bool waits = true;  // blocking calls do
     bool bound = false;
     bool listening = false;
-    bool exclusive = false;
     bool connected = false;
     bool has_context = true;  // an accepted one gets it by SO_UPDATE_ACCEPT_CONTEXT
     bool in_accept = false;

@@ -22,7 +22,7 @@ thread_local ThisThread this_thread;
 
 // The high half of Internal is nobody's to read: the status is in the low one.
 ULONG_PTR with_rubbish(LONG status) {
-    static std::mt19937_64 random;
+    thread_local std::mt19937_64 random;
     return (random() << 32) | static_cast<std::uint32_t>(status);
 }
 

@@ -366,8 +366,7 @@ int setsockopt(SOCKET handle, int level, int option, const char* value, int size
                 if (!socket->connected) return fail_winsock(WSAENOTCONN);
                 socket->has_context = true;
                 return 0;
-            case SO_EXCLUSIVEADDRUSE:
-                socket->exclusive = number != 0;
+            case SO_EXCLUSIVEADDRUSE:  // as Linux has it
                 return 0;
             case SO_RCVTIMEO:
                 socket->receive_limit = number;
