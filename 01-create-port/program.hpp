@@ -160,13 +160,13 @@ void run_until_stdin_ends(Tick tick) {
     while (!ended.wait(100));
 }
 
-// The last line of every stage program.
-template <class Port>
-std::string stopped_line(const Port& port) {
-    return "stopped: " + std::to_string(port.posted()) + " operations posted, " + std::to_string(port.completed()) +
-           " completed, " + std::to_string(port.pending()) + " pending";
+// The last line of every stage program, in the parts that `print` takes. Allocates nothing, so it always comes.
+template <class Port, class Print>
+void print_stopped(const Port& port, Print print) {
+    print("stopped: ", port.posted(), " operations posted, ", port.completed(), " completed, ", port.pending(),
+          " pending");
 }
 template <class Port>
 void print_stopped(const Port& port) {
-    print_line(stopped_line(port));
+    print_stopped(port, [](const auto&... parts) { print_line(parts...); });
 }

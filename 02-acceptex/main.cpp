@@ -25,7 +25,9 @@ public:
     Connection(Server<Connection>&, CompletionPort&, Socket socket, const Accepted& client)
         : socket_(std::move(socket)), address_(client.remote) {
         u_long without_waiting = 1;  // for gone() below
-        ::ioctlsocket(socket_.get(), FIONBIO, &without_waiting);
+        if (::ioctlsocket(socket_.get(), FIONBIO, &without_waiting) == SOCKET_ERROR) {
+            failed_ = static_cast<DWORD>(::WSAGetLastError());
+        }
         if (client.waited_for_data) {
             print_line("accepted ", address_, " with ", client.first_data.size(), " bytes",
                        client.first_data.empty() ? "" : ": ", printable(client.first_data));
@@ -38,10 +40,13 @@ public:
 
     // Throws away what the client sent. True when it has gone.
     bool gone() {
-        char ignored[4096];
-        const int bytes = ::recv(socket_.get(), ignored, sizeof ignored, 0);
-        const DWORD error = bytes == SOCKET_ERROR ? static_cast<DWORD>(::WSAGetLastError()) : 0;
-        if (bytes > 0 || error == WSAEWOULDBLOCK) return false;
+        DWORD error = failed_;
+        if (error == 0) {
+            char ignored[4096];
+            const int bytes = ::recv(socket_.get(), ignored, sizeof ignored, 0);
+            error = bytes == SOCKET_ERROR ? static_cast<DWORD>(::WSAGetLastError()) : 0;
+            if (bytes > 0 || error == WSAEWOULDBLOCK) return false;
+        }
         error == 0 ? print_line("finished ", address_) : print_line("lost ", address_, ": ", error_name(error));
         return true;
     }
@@ -51,6 +56,7 @@ public:
 private:
     const Socket socket_;
     const std::string address_;
+    DWORD failed_ = 0;  // why it cannot be asked without waiting
 };
 
 void remove_the_gone(Server<Connection>& server) {

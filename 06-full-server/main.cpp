@@ -11,7 +11,11 @@
 
 namespace {
 
-StopEvent stop;
+// Made at its first use, in main: if it cannot be made, run_program says so.
+StopEvent& stop() {
+    static StopEvent event;
+    return event;
+}
 std::atomic<DWORD> stop_reason{CTRL_C_EVENT};
 
 // Windows runs it on a thread of its own. The first event asks for a stop, the second ends the process at once.
@@ -21,7 +25,7 @@ BOOL WINAPI on_console_event(DWORD event) {
     static std::atomic<bool> asked{false};
     if (asked.exchange(true)) ::TerminateProcess(::GetCurrentProcess(), 1);
     stop_reason = event;
-    stop.set();
+    stop().set();
     // When the window is closed or Windows shuts down, the process ends as soon as this returns.
     if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) ::Sleep(INFINITE);
     return TRUE;
@@ -39,7 +43,7 @@ void run(FullServer& server, double stats_seconds) {
     const auto period = static_cast<ULONGLONG>(stats_seconds * 1000);
     const DWORD tick = period > 0 && period < 1000 ? static_cast<DWORD>(period) : 1000;
     ULONGLONG next = ::GetTickCount64() + period;
-    while (!stop.wait(tick)) {
+    while (!stop().wait(tick)) {
         server.tick();
         if (period == 0 || ::GetTickCount64() < next) continue;
         server.report_period();
@@ -63,8 +67,9 @@ int main(int argc, char** argv) {
         });
         // Ctrl+C begins switched off in a process group of our own, which `start /b` makes.
         ::SetConsoleCtrlHandler(nullptr, FALSE);
-        ::SetConsoleCtrlHandler(on_console_event, TRUE);
-        if (options.stop_on_eof) set_when_stdin_ends(stop);
+        StopEvent& stops = stop();
+        if (!::SetConsoleCtrlHandler(on_console_event, TRUE)) throw_error(::GetLastError(), "SetConsoleCtrlHandler");
+        if (options.stop_on_eof) set_when_stdin_ends(stops);
         log.line("listening on ", server.address());
 
         server.start();
@@ -74,6 +79,6 @@ int main(int argc, char** argv) {
         server.stop(drain);
         workers.stop();
         server.report_accounts();
-        log.line(stopped_line(port));
+        print_stopped(port, [&](const auto&... parts) { log.line(parts...); });
     });
 }

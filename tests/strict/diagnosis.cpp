@@ -6,10 +6,29 @@
 
 namespace strict {
 
+namespace {
+
+const char* note_on(Kind kind) {
+    switch (kind) {
+        case Kind::receive:
+            return "notes/03-recv.md";
+        case Kind::send:
+            return "notes/04-send.md";
+        case Kind::disconnect:
+            return "notes/05-disconnect.md";
+        default:
+            return "notes/02-acceptex.md";
+    }
+}
+
+}  // namespace
+
 void broken_rule(const char* subject, const Request& request, const char* what) {
     std::fprintf(stderr, "strict: the %s of the %s that was started at %s:%u %s\n", subject, name_of(request.kind),
                  request.where.file_name(), static_cast<unsigned>(request.where.line()), what);
-    std::fputs("strict: read notes/03-recv.md: what must stay alive until the packet has been taken\n", stderr);
+    std::fprintf(stderr, "strict: read %s: what must stay alive until the packet has been taken\n",
+                 note_on(request.kind));
+    end_trace();
     std::abort();
 }
 

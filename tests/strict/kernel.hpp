@@ -37,6 +37,7 @@ enum class Status : LONG {
 inline bool failed(Status status) { return static_cast<LONG>(status) < 0; }
 DWORD error_at_port(LONG status);
 int error_at_winsock(LONG status);
+Status status_with(DWORD error_at_port);
 int error_of_linux(int number);  // errno, as Winsock's number
 
 // ---- the lock ----
@@ -82,6 +83,8 @@ struct Packet {
     std::shared_ptr<char> order;       // what its sender did before is known to its taker
 };
 
+std::shared_ptr<char> released_to_taker();
+
 // Packets come out first in, first out; of the threads that wait, the last that came is the first to get one. Only so
 // many threads run at a time; one that waits in a call of ours does not run.
 struct Port final : Object {
@@ -117,8 +120,9 @@ struct Request {
     DWORD flags = 0;                        // of a disconnect
     std::thread::id thread = std::this_thread::get_id();
     Here where = {};
-    OVERLAPPED copy = {};  // as it must still be when the request completes
-    bool handled = false;  // its packet was taken, and the thread that has it asks for the next; or it has none
+    std::uint64_t number = 0;  // of all that were begun
+    OVERLAPPED copy = {};      // as it must still be when the request completes
+    bool handled = false;      // its packet was taken, and the thread that has it asks for the next; or it has none
 
     std::size_t room() const;
 };
@@ -173,20 +177,54 @@ struct Kernel {
     std::condition_variable_any changed;
     Handles handles;
     std::map<OVERLAPPED*, std::shared_ptr<Request>> held;  // which OVERLAPPED is whose
+    std::uint64_t begun = 0;                               // requests
 };
 Kernel& kernel();  // made at the first call, which may come before main(), and never destroyed
 
 inline HANDLE to_handle(SOCKET socket) { return reinterpret_cast<HANDLE>(socket); }
-std::shared_ptr<Socket> find_socket(SOCKET socket);  // or null, and the error is set
 
 // ---- what a call returns ----
 
 BOOL fail(DWORD error);       // FALSE
 int fail_winsock(int error);  // SOCKET_ERROR
 
+// The error that the plan has for this call (see faults.cpp), or 0. `socket` is the one whose client suffers by it.
+DWORD fault(const char* call, const Socket* socket = nullptr);
+
+// What the handle names, for this call; or null, and the error is set: it names nothing of this kind, or the plan has a
+// fault for the call.
+template <class Wanted>
+std::shared_ptr<Wanted> find(HANDLE handle, const char* call, DWORD if_none = ERROR_INVALID_HANDLE) {
+    auto found = kernel().handles.find<Wanted>(handle);
+    const DWORD error = found == nullptr ? if_none : fault(call, dynamic_cast<const Socket*>(found.get()));
+    if (error == 0) return found;
+    fail(error);
+    return nullptr;
+}
+inline std::shared_ptr<Socket> find_socket(SOCKET socket, const char* call) {
+    return find<Socket>(to_handle(socket), call, WSAENOTSOCK);
+}
+
 // One line that says which rule was broken, where, and where to read about it; then the program ends.
 [[noreturn]] void broken_rule(const char* subject, const Request& request, const char* what);
 [[noreturn]] void not_modelled(const char* what);
+
+// ---- the trace: trace.cpp ----
+
+// A call of the program, from its beginning to its end.
+class TracedCall {
+public:
+    TracedCall(const char* name, Here where);
+    ~TracedCall();
+    TracedCall(const TracedCall&) = delete;
+    TracedCall& operator=(const TracedCall&) = delete;
+};
+void trace_begin(const Request& request);
+void trace_complete(const Request& request, DWORD bytes, DWORD error);  // by the kernel
+void trace_end(const Request& request);                                 // handled
+void trace_handling(bool begins);                                       // this thread has packets in its hands
+void trace_queue(const Port& port);
+void end_trace();
 
 // ---- requests ----
 
@@ -212,6 +250,8 @@ void serve(const std::shared_ptr<Socket>& socket);  // completes what is ready
 void watch(const std::shared_ptr<Socket>& socket);  // from now on serve() is called when Linux has news of it
 void unwatch(Socket& socket);
 void serve_soon(std::shared_ptr<Socket> socket);  // on the network's thread
+
+void push_later(std::chrono::microseconds delay, std::shared_ptr<Port> port, Packet packet);
 
 // Linux' calls without the sanitizers' eyes.
 long receive_now(int descriptor, void* bytes, std::size_t size, int flags);
@@ -255,7 +295,7 @@ auto while_paused(Blocks blocks) {
 template <class Holds>
 bool Lock::wait(DWORD milliseconds, Holds holds) {
     const Pause pause;
-    auto& [mutex, changed, handles, held] = kernel();
+    auto& [mutex, changed, handles, held, begun] = kernel();
     if (milliseconds == INFINITE) {
         changed.wait(mutex, holds);
         return true;

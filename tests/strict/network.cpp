@@ -249,16 +249,24 @@ public:
     }
     void soon(std::shared_ptr<Socket> socket) {
         asked_.push_back(std::move(socket));
-        const std::uint64_t one = 1;
-        (void)!::syscall(SYS_write, wake_up_, &one, sizeof one);
+        wake();
+    }
+    void later(Clock::time_point when, std::shared_ptr<Port> port, Packet packet) {
+        held_back_.emplace(when, std::pair(std::move(port), std::move(packet)));
+        wake();
     }
 
 private:
+    void wake() {
+        const std::uint64_t one = 1;
+        (void)!::syscall(SYS_write, wake_up_, &one, sizeof one);
+    }
     void run() {
-        const Inside inside;
+        const Inside here;
+        int limit = -1;
         for (;;) {
             std::array<epoll_event, 64> events;
-            const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), -1);
+            const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), limit);
             const Lock lock;
             for (int i = 0; i < count; ++i) {
                 const int descriptor = events[static_cast<std::size_t>(i)].data.fd;
@@ -271,6 +279,11 @@ private:
             for (const auto& socket : std::exchange(asked_, {})) {
                 if (!socket->closed) serve(socket);
             }
+            while (!held_back_.empty() && held_back_.begin()->first <= Clock::now()) {
+                auto [port, packet] = std::move(held_back_.extract(held_back_.begin()).mapped());
+                port->push(std::move(packet));
+            }
+            limit = held_back_.empty() ? -1 : 1;
         }
     }
 
@@ -278,6 +291,7 @@ private:
     const int wake_up_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     std::unordered_map<int, std::weak_ptr<Socket>> watched_;
     std::vector<std::shared_ptr<Socket>> asked_;
+    std::multimap<Clock::time_point, std::pair<std::shared_ptr<Port>, Packet>> held_back_;
 };
 
 Network& network() {
@@ -290,5 +304,8 @@ Network& network() {
 void watch(const std::shared_ptr<Socket>& socket) { network().add(socket); }
 void unwatch(Socket& socket) { network().remove(socket.descriptor); }
 void serve_soon(std::shared_ptr<Socket> socket) { network().soon(std::move(socket)); }
+void push_later(std::chrono::microseconds delay, std::shared_ptr<Port> port, Packet packet) {
+    network().later(Clock::now() + delay, std::move(port), std::move(packet));
+}
 
 }  // namespace strict

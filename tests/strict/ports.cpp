@@ -44,25 +44,36 @@ void Port::hand_out() {
         last->packets = take(last->most);
         ++running;
     }
+    trace_queue(*this);
     something_changed();
 }
 
+std::shared_ptr<char> released_to_taker() {
+    auto order = std::make_shared<char>();
+    released(order.get());
+    return order;
+}
+
 void Port::push(Packet packet) {
-    packet.order = std::make_shared<char>();
-    released(packet.order.get());
     queue.push_back(std::move(packet));
     hand_out();
 }
 
-void runs_on(std::shared_ptr<Port> port) { this_thread.port = std::move(port); }
+void runs_on(std::shared_ptr<Port> port) {
+    this_thread.port = std::move(port);
+    trace_handling(true);
+}
 
 void packets_handled() {
     if (this_thread.port == nullptr) return;
     --this_thread.port->running;
     this_thread.port->hand_out();
     this_thread.port = nullptr;
-    for (const auto& request : std::exchange(this_thread.handling, {}))
+    trace_handling(false);
+    for (const auto& request : std::exchange(this_thread.handling, {})) {
         request->handled = true;
+        trace_end(*request);
+    }
     something_changed();
 }
 
@@ -91,6 +102,7 @@ DWORD dequeue(HANDLE handle, std::size_t most, DWORD milliseconds, std::vector<P
     if (!port->queue.empty() && port->running < port->concurrency) {
         packets = port->take(most);
         ++port->running;
+        trace_queue(*port);
     } else {
         if (milliseconds == 0) return WAIT_TIMEOUT;
         Port::Waiting self{most, {}};
@@ -135,6 +147,7 @@ HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD con
             return refuse(ERROR_INVALID_PARAMETER);
         }
     }
+    if (const DWORD error = fault("CreateIoCompletionPort", socket.get())) return refuse(error);
     if (port == nullptr) {
         target = std::make_shared<Port>();
         target->concurrency = concurrency > 0 ? concurrency : std::max(1u, std::thread::hardware_concurrency());
@@ -150,7 +163,7 @@ HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD con
 BOOL GetQueuedCompletionStatus(HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLAPPED** overlapped, DWORD milliseconds) {
     *overlapped = nullptr;
     std::vector<Packet> packets;
-    const Inside inside;
+    const Inside here;
     const DWORD error = dequeue(port, 1, milliseconds, packets);
     if (error != 0) return fail(error);
     const Packet& packet = packets.front();
@@ -165,7 +178,7 @@ BOOL GetQueuedCompletionStatusEx(HANDLE port, OVERLAPPED_ENTRY* entries, ULONG m
     if (alertable) not_modelled("GetQueuedCompletionStatusEx that is alertable");
     *count = 0;
     std::vector<Packet> packets;
-    const Inside inside;
+    const Inside here;
     const DWORD error = dequeue(port, most, milliseconds, packets);
     if (error != 0) return fail(error);
     for (const Packet& packet : packets)
@@ -173,10 +186,11 @@ BOOL GetQueuedCompletionStatusEx(HANDLE port, OVERLAPPED_ENTRY* entries, ULONG m
     return TRUE;
 }
 
-BOOL PostQueuedCompletionStatus(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAPPED* overlapped, Here) {
+BOOL PostQueuedCompletionStatus(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAPPED* overlapped, Here here) {
+    const TracedCall call("PostQueuedCompletionStatus", here);
     const Lock lock;
-    const auto target = kernel().handles.find<Port>(port);
-    if (target == nullptr) return fail(ERROR_INVALID_HANDLE);
-    target->push({key, overlapped, bytes, 0, nullptr, nullptr});
+    const auto target = find<Port>(port, "PostQueuedCompletionStatus");
+    if (target == nullptr) return FALSE;
+    target->push({key, overlapped, bytes, 0, nullptr, released_to_taker()});
     return TRUE;
 }

@@ -1,5 +1,6 @@
 // Requests: an operation from its call to its packet, and the memory that the kernel holds meanwhile.
 #include "kernel.hpp"
+#include "schedule.hpp"
 
 #include <algorithm>
 
@@ -46,11 +47,13 @@ std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket,
     }
     auto request = std::make_shared<Request>(Request{kind, overlapped, socket, nullptr});
     request->where = here;
+    request->number = ++kernel().begun;
     kernel().held.emplace(overlapped, request);
     kernel_writes(&overlapped->Internal, sizeof overlapped->Internal);
     overlapped->Internal = static_cast<ULONG_PTR>(Status::pending);
     request->copy = *overlapped;
     released(request.get());
+    trace_begin(*request);
     return request;
 }
 
@@ -62,7 +65,10 @@ void must_be_there(const Request& request) {
     });
 }
 
-void never_began(Request& request) { kernel().held.erase(request.overlapped); }
+void never_began(Request& request) {
+    kernel().held.erase(request.overlapped);
+    trace_end(request);
+}
 
 void hold(const Request& request) {
     for_each_range(request, [](const void* start, std::size_t size) { hold_memory(start, size); });
@@ -70,6 +76,14 @@ void hold(const Request& request) {
 
 void complete(const std::shared_ptr<Request>& request, Status status, std::size_t bytes, bool inside) {
     OVERLAPPED& overlapped = *request->overlapped;
+    if (!inside && !failed(status)) {
+        Socket& client = request->accepted != nullptr ? *request->accepted : *request->socket;
+        if (const DWORD error = fault(name_of(request->kind), &client)) {
+            status = status_with(error);
+            bytes = 0;
+            client.broken = true;
+        }
+    }
     must_be_there(*request);
     for_each_range(*request, [](const void* start, std::size_t size) { give_back_memory(start, size); });
     acquired(request.get());
@@ -87,14 +101,19 @@ void complete(const std::shared_ptr<Request>& request, Status status, std::size_
         something_changed();
     }
     const Socket& socket = *request->socket;
+    trace_complete(*request, static_cast<DWORD>(bytes), error_at_port(static_cast<LONG>(status)));
     const bool wants_packet = socket.port != nullptr && (event_value & 1) == 0;
     if (!wants_packet || (inside && socket.skips_packets && !failed(status))) {
         kernel().held.erase(request->overlapped);
         request->handled = true;
+        trace_end(*request);
         return;
     }
-    socket.port->push(
-        {socket.key, request->overlapped, static_cast<DWORD>(bytes), static_cast<LONG>(status), request, nullptr});
+    Packet packet{socket.key, request->overlapped, static_cast<DWORD>(bytes), static_cast<LONG>(status),
+                  request,    released_to_taker()};
+    const auto delay = holds_packet_back();
+    if (delay.count() > 0) return push_later(delay, socket.port, std::move(packet));
+    socket.port->push(std::move(packet));
 }
 
 bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const std::thread::id* thread,

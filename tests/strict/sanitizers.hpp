@@ -1,9 +1,9 @@
-// What the sanitizers are told of the kernel, which they cannot see.
+// The border between the program and the kernel, as the sanitizers have to see it.
 //
-// AddressSanitizer: memory that the kernel holds is poisoned, so whoever touches it is reported at that line.
-// ThreadSanitizer: it must not see the kernel's own locks, for they would order what Windows does not. So inside of the
-// kernel it is switched off, and is told by hand what Windows promises (released, acquired) and what the kernel does to
-// the program's memory (reads, writes). Then a touch of a buffer that the kernel holds is a race that it reports.
+// AddressSanitizer: memory that the kernel holds is poisoned, so it reports whoever touches it, at that line.
+// ThreadSanitizer must not see the kernel's own locks, for they would order what Windows does not. So it looks away
+// inside of the kernel, and the kernel itself reports what Windows promises (released, acquired) and what it does to
+// the program's memory (reads, writes). Then touching a buffer that the kernel holds is a race.
 #pragma once
 
 #include <cstddef>
@@ -57,67 +57,62 @@ inline bool is_freed([[maybe_unused]] const void* address) {
 #endif
 }
 
+inline thread_local int inside = 0;  // how many calls of the kernel this thread is in
+
+inline void look_away() {
 #ifdef STRICT_THREAD_SANITIZER
-inline thread_local int inside = 0;  // of how many calls of the kernel this thread is
-inline void switch_off() {
     AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
     AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
     AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
 }
-inline void switch_on() {
+inline void look_again() {
+#ifdef STRICT_THREAD_SANITIZER
     AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
     AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
     AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
+#endif
 }
-// Every function of the kernel has one: ThreadSanitizer does not look while it lives.
+// Every function of the kernel has one: ThreadSanitizer does not look while it lives, and no allocation fails.
 class Inside {
 public:
     Inside() {
-        if (inside++ == 0) switch_off();
+        if (inside++ == 0) look_away();
     }
     ~Inside() {
-        if (--inside == 0) switch_on();
+        if (--inside == 0) look_again();
     }
     Inside(const Inside&) = delete;
     Inside& operator=(const Inside&) = delete;
 };
-// What follows is to be seen all the same.
-class Seen {
-public:
-    Seen() {
-        if (inside > 0) switch_on();
-    }
-    ~Seen() {
-        if (inside > 0) switch_off();
-    }
-    Seen(const Seen&) = delete;
-    Seen& operator=(const Seen&) = delete;
-};
+// Does what ThreadSanitizer is to see all the same.
+template <class Does>
+void seen(Does does) {
+    if (inside > 0) look_again();
+    does();
+    if (inside > 0) look_away();
+}
+
 // What a thread did before it released an address is known to whoever acquires that later.
-inline void released(const void* address) {
-    const Seen seen;
-    __tsan_release(const_cast<void*>(address));
-}
-inline void acquired(const void* address) {
-    const Seen seen;
-    __tsan_acquire(const_cast<void*>(address));
-}
-inline void kernel_reads(const void* start, std::size_t size) {
-    const Seen seen;
-    __tsan_read_range(const_cast<void*>(start), size);
-}
-inline void kernel_writes(void* start, std::size_t size) {
-    const Seen seen;
-    __tsan_write_range(start, size);
-}
-#else
-struct Inside {
-    Inside() {}  // not trivial, or it would be an unused variable
-};
-inline void released(const void*) {}
-inline void acquired(const void*) {}
-inline void kernel_reads(const void*, std::size_t) {}
-inline void kernel_writes(void*, std::size_t) {}
+inline void released([[maybe_unused]] const void* address) {
+#ifdef STRICT_THREAD_SANITIZER
+    seen([&] { __tsan_release(const_cast<void*>(address)); });
 #endif
+}
+inline void acquired([[maybe_unused]] const void* address) {
+#ifdef STRICT_THREAD_SANITIZER
+    seen([&] { __tsan_acquire(const_cast<void*>(address)); });
+#endif
+}
+inline void kernel_reads([[maybe_unused]] const void* start, [[maybe_unused]] std::size_t size) {
+#ifdef STRICT_THREAD_SANITIZER
+    seen([&] { __tsan_read_range(const_cast<void*>(start), size); });
+#endif
+}
+inline void kernel_writes([[maybe_unused]] void* start, [[maybe_unused]] std::size_t size) {
+#ifdef STRICT_THREAD_SANITIZER
+    seen([&] { __tsan_write_range(start, size); });
+#endif
+}
 
 }  // namespace strict

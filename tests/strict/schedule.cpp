@@ -45,6 +45,10 @@ std::size_t part_sent(std::size_t size) {
     return 1 + choose<5>(size - 1);
 }
 
+std::chrono::microseconds holds_packet_back() {
+    return std::chrono::microseconds(seed() == 0 || choose<8>(8) != 0 ? 0 : 1 + choose<9>(3000));
+}
+
 void pause_sometimes() {
     if (seed() == 0 || choose<6>(16) != 0) return;
     std::this_thread::sleep_for(std::chrono::microseconds(choose<7>(500)));

@@ -4,11 +4,12 @@
 // order in which they are asked for; which thread asks first is the scheduler's.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 
 namespace strict {
 
-// All with the kernel's lock held.
+// Any thread may ask, with the kernel's lock or without.
 
 // The caller of the operation that has just begun does not go on before its packet has been handled: whoever touches
 // the operation after its call does so when it is gone.
@@ -16,8 +17,10 @@ bool holds_caller();
 // How much of `size` bytes a receive, or a send, takes at once: at least one.
 std::size_t part_received(std::size_t size);
 std::size_t part_sent(std::size_t size);
+// How long a packet is kept back before the port gets it; others may pass it meanwhile.
+std::chrono::microseconds holds_packet_back();
 
-// Without the lock: somebody else comes first.
+// Not with the kernel's lock: somebody else comes first.
 void pause_sometimes();
 
 }  // namespace strict

@@ -15,8 +15,10 @@ namespace {
 
 int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD* bytes, DWORD* flags,
              OVERLAPPED* overlapped, Here here) {
+    const char* const name = kind == Kind::receive ? "WSARecv" : "WSASend";
+    const TracedCall call(name, here);
     Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, name);
     if (socket == nullptr) return SOCKET_ERROR;
     if (overlapped == nullptr) not_modelled("WSARecv or WSASend without an OVERLAPPED");
     if (count == 0) return fail_winsock(WSAEINVAL);
@@ -57,9 +59,10 @@ int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD
 
 BOOL accept_ex(SOCKET listener_handle, SOCKET accepted_handle, void* output, DWORD data, DWORD local, DWORD remote,
                OVERLAPPED* overlapped, Here here) {
+    const TracedCall call("AcceptEx", here);
     Lock lock;
-    const auto listener = find_socket(listener_handle);
-    const auto accepted = find_socket(accepted_handle);
+    const auto listener = find_socket(listener_handle, "AcceptEx");
+    const auto accepted = find_socket(accepted_handle, "");
     if (listener == nullptr || accepted == nullptr) return FALSE;
     if (output == nullptr || remote == 0) return fail(WSAEFAULT);
     const bool fresh = !accepted->bound && !accepted->connected && !accepted->in_accept;
@@ -93,8 +96,9 @@ void get_accept_ex_addresses(void* output, DWORD data, DWORD local, DWORD remote
 }
 
 BOOL disconnect_ex(SOCKET handle, OVERLAPPED* overlapped, DWORD flags, Here here) {
+    const TracedCall call("DisconnectEx", here);
     Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "DisconnectEx");
     if (socket == nullptr) return FALSE;
     if (overlapped == nullptr) not_modelled("DisconnectEx without an OVERLAPPED");
     if (!socket->connected || !socket->has_context || socket->disconnect != nullptr) return fail(WSAENOTCONN);
@@ -117,14 +121,14 @@ bool wait_for(int descriptor, short events, DWORD limit) {
 }
 
 int send_or_receive(SOCKET handle, bool sends, char* bytes, std::size_t size, int flags) {
-    const Inside inside;
+    const Inside here;
     std::size_t done = 0;
     for (;;) {
         int descriptor = -1;
         DWORD limit = 0;
         {
             const Lock lock;
-            const auto socket = find_socket(handle);
+            const auto socket = find_socket(handle, sends ? "send" : "recv");
             if (socket == nullptr) return SOCKET_ERROR;
             if (socket->broken) return fail_winsock(WSAECONNRESET);
             if (sends && socket->fin_wanted) return fail_winsock(WSAESHUTDOWN);
@@ -149,9 +153,9 @@ int send_or_receive(SOCKET handle, bool sends, char* bytes, std::size_t size, in
     }
 }
 
-int get_name(SOCKET handle, sockaddr* address, int* length, int (*get)(int, sockaddr*, socklen_t*)) {
+int get_name(const char* call, SOCKET handle, sockaddr* address, int* length, int (*get)(int, sockaddr*, socklen_t*)) {
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, call);
     if (socket == nullptr) return SOCKET_ERROR;
     if (!socket->has_context) return fail_winsock(WSAENOTCONN);
     auto size = static_cast<socklen_t>(*length);
@@ -162,18 +166,16 @@ int get_name(SOCKET handle, sockaddr* address, int* length, int (*get)(int, sock
 
 }  // namespace
 
-std::shared_ptr<Socket> find_socket(SOCKET handle) {
-    auto socket = kernel().handles.find<Socket>(to_handle(handle));
-    if (socket == nullptr) fail_winsock(WSAENOTSOCK);
-    return socket;
-}
-
 }  // namespace strict
 
 using namespace strict;
 
 SOCKET WSASocketW(int family, int type, int protocol, WSAPROTOCOL_INFOW*, unsigned, DWORD flags) {
     const Lock lock;
+    if (const DWORD error = fault("WSASocketW")) {
+        fail(error);
+        return INVALID_SOCKET;
+    }
     const int descriptor = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (descriptor < 0) {
         fail_winsock(error_of_linux(errno));
@@ -191,7 +193,7 @@ SOCKET WSASocketW(int family, int type, int protocol, WSAPROTOCOL_INFOW*, unsign
 int WSAIoctl(SOCKET handle, DWORD code, void* in, DWORD, void* out, DWORD, DWORD* bytes, OVERLAPPED*,
              LPWSAOVERLAPPED_COMPLETION_ROUTINE) {
     const Lock lock;
-    if (find_socket(handle) == nullptr) return SOCKET_ERROR;
+    if (find_socket(handle, "WSAIoctl") == nullptr) return SOCKET_ERROR;
     if (code != SIO_GET_EXTENSION_FUNCTION_POINTER) not_modelled("WSAIoctl with this code");
     const auto is = [&](const GUID& id) { return std::memcmp(in, &id, sizeof id) == 0; };
     const auto give = [&](auto function) {
@@ -221,7 +223,7 @@ int WSASend(SOCKET socket, WSABUF* buffers, DWORD count, DWORD* bytes, DWORD, OV
 BOOL WSAGetOverlappedResult(SOCKET handle, OVERLAPPED* overlapped, DWORD* bytes, BOOL wait, DWORD* flags) {
     const Lock lock;
     if (wait) not_modelled("WSAGetOverlappedResult that waits");
-    if (find_socket(handle) == nullptr) return FALSE;
+    if (find_socket(handle, "WSAGetOverlappedResult") == nullptr) return FALSE;
     const auto status = static_cast<LONG>(overlapped->Internal);
     if (status == static_cast<LONG>(Status::pending)) return fail(WSA_IO_INCOMPLETE);
     *bytes = static_cast<DWORD>(overlapped->InternalHigh);
@@ -229,10 +231,11 @@ BOOL WSAGetOverlappedResult(SOCKET handle, OVERLAPPED* overlapped, DWORD* bytes,
     return status >= 0 ? TRUE : fail(static_cast<DWORD>(error_at_winsock(status)));
 }
 
-int closesocket(SOCKET handle) {
+int closesocket(SOCKET handle, Here here) {
+    const TracedCall call("closesocket", here);
     const Lock lock;
-    const auto socket = find_socket(handle);
-    if (socket == nullptr) return SOCKET_ERROR;
+    const auto socket = kernel().handles.find<Socket>(to_handle(handle));
+    if (socket == nullptr) return fail_winsock(WSAENOTSOCK);
     kernel().handles.remove(to_handle(handle));
     socket->closed = true;
     const bool resets = !socket->receives.empty() || !socket->sends.empty();
@@ -246,7 +249,7 @@ int closesocket(SOCKET handle) {
 
 int ioctlsocket(SOCKET handle, long code, u_long* value) {
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "ioctlsocket");
     if (socket == nullptr) return SOCKET_ERROR;
     if (code == static_cast<long>(FIONBIO)) {
         socket->waits = *value == 0;
@@ -254,15 +257,14 @@ int ioctlsocket(SOCKET handle, long code, u_long* value) {
     }
     if (code != static_cast<long>(FIONREAD)) not_modelled("ioctlsocket with this code");
     int count = 0;
-    if (::ioctl(socket->descriptor, 0x541B, &count) != 0)
-        return fail_winsock(error_of_linux(errno));  // Linux' FIONREAD
+    if (::ioctl(socket->descriptor, fionread_of_linux, &count) != 0) return fail_winsock(error_of_linux(errno));
     *value = static_cast<u_long>(count);
     return 0;
 }
 
 int bind(SOCKET handle, const sockaddr* address, int length) {
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "bind");
     if (socket == nullptr) return SOCKET_ERROR;
     const int yes = 1;  // Windows' own rule for connections that are just over
     ::setsockopt(socket->descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -275,7 +277,7 @@ int bind(SOCKET handle, const sockaddr* address, int length) {
 
 int listen(SOCKET handle, int backlog) {
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "listen");
     if (socket == nullptr) return SOCKET_ERROR;
     if (::listen(socket->descriptor, backlog) != 0) return fail_winsock(error_of_linux(errno));
     socket->listening = true;
@@ -284,11 +286,11 @@ int listen(SOCKET handle, int backlog) {
 }
 
 int connect(SOCKET handle, const sockaddr* address, int length) {
-    const Inside inside;
+    const Inside here;
     int descriptor = -1;
     {
         const Lock lock;
-        const auto socket = find_socket(handle);
+        const auto socket = find_socket(handle, "connect");
         if (socket == nullptr) return SOCKET_ERROR;
         descriptor = socket->descriptor;
         if (::connect(descriptor, address, static_cast<socklen_t>(length)) != 0 && errno != EINPROGRESS) {
@@ -302,7 +304,7 @@ int connect(SOCKET handle, const sockaddr* address, int length) {
     // Windows says that it was connected, and the first call after that tells of the reset.
     if (error != 0 && error != ECONNRESET) return fail_winsock(error_of_linux(error));
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "");
     if (socket == nullptr) return SOCKET_ERROR;
     socket->connected = true;
     socket->broken = error != 0;
@@ -312,13 +314,13 @@ int connect(SOCKET handle, const sockaddr* address, int length) {
 }
 
 SOCKET accept(SOCKET handle, sockaddr* address, int* length) {
-    const Inside inside;
+    const Inside here;
     int listener = -1;
     bool waits = true;
     auto accepted = std::make_shared<Socket>();
     {
         const Lock lock;
-        const auto socket = find_socket(handle);
+        const auto socket = find_socket(handle, "accept");
         if (socket == nullptr) return INVALID_SOCKET;
         listener = socket->descriptor;
         waits = socket->waits;
@@ -341,9 +343,10 @@ SOCKET accept(SOCKET handle, sockaddr* address, int* length) {
     return reinterpret_cast<SOCKET>(kernel().handles.add(std::move(accepted)));
 }
 
-int shutdown(SOCKET handle, int how) {
+int shutdown(SOCKET handle, int how, Here here) {
+    const TracedCall call("shutdown", here);
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "shutdown");
     if (socket == nullptr) return SOCKET_ERROR;
     if (!socket->connected || !socket->has_context) return fail_winsock(WSAENOTCONN);
     if (how != SD_RECEIVE) {
@@ -356,7 +359,7 @@ int shutdown(SOCKET handle, int how) {
 
 int setsockopt(SOCKET handle, int level, int option, const char* value, int size) {
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "setsockopt");
     if (socket == nullptr) return SOCKET_ERROR;
     DWORD number = 0;
     std::memcpy(&number, value, std::min(sizeof number, static_cast<std::size_t>(size)));
@@ -386,32 +389,34 @@ int setsockopt(SOCKET handle, int level, int option, const char* value, int size
 
 int getsockopt(SOCKET handle, int level, int option, char* value, int* size) {
     const Lock lock;
-    const auto socket = find_socket(handle);
+    const auto socket = find_socket(handle, "getsockopt");
     if (socket == nullptr) return SOCKET_ERROR;
     const auto give = [&](const auto& answer) {
         std::memcpy(value, &answer, sizeof answer);
         *size = sizeof answer;
         return 0;
     };
-    if (level == SOL_SOCKET && option == SO_PROTOCOL_INFOW)
+    if (level == SOL_SOCKET && option == SO_PROTOCOL_INFOW) {
         return give(WSAPROTOCOL_INFOW{XP1_IFS_HANDLES, socket->family});
+    }
     if (level == SOL_SOCKET && option == SO_CONNECT_TIME) {
         const auto time = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - socket->connected_at);
         return give(socket->connected ? static_cast<DWORD>(time.count()) : DWORD{0xFFFFFFFF});
     }
     auto length = static_cast<socklen_t>(*size);
-    if (::getsockopt(socket->descriptor, level, option, static_cast<void*>(value), &length) != 0)
+    if (::getsockopt(socket->descriptor, level, option, static_cast<void*>(value), &length) != 0) {
         return fail_winsock(error_of_linux(errno));
+    }
     *size = static_cast<int>(length);
     return 0;
 }
 
 int getsockname(SOCKET socket, sockaddr* address, int* length) {
-    return get_name(socket, address, length,
+    return get_name("getsockname", socket, address, length,
                     [](int descriptor, sockaddr* to, socklen_t* size) { return ::getsockname(descriptor, to, size); });
 }
 int getpeername(SOCKET socket, sockaddr* address, int* length) {
-    return get_name(socket, address, length,
+    return get_name("getpeername", socket, address, length,
                     [](int descriptor, sockaddr* to, socklen_t* size) { return ::getpeername(descriptor, to, size); });
 }
 
@@ -424,17 +429,17 @@ int recv(SOCKET socket, char* bytes, int size, int flags) {
 
 #undef getaddrinfo
 int strict_getaddrinfo(const char* host, const char* port, const addrinfo* hints, addrinfo** found) {
-    const Inside inside;
+    const Inside here;
     return ::getaddrinfo(host, port, hints, found) == 0 ? 0 : WSAHOST_NOT_FOUND;
 }
 
 int strict_select(int, strict_fd_set* readable, strict_fd_set* writable, strict_fd_set*, const timeval* limit) {
-    const Inside inside;
+    const Inside here;
     std::vector<pollfd> wanted;
     const auto want = [&](const strict_fd_set* set, short events) {
         for (unsigned i = 0; set != nullptr && i < set->fd_count; ++i) {
             const Lock lock;
-            const auto socket = find_socket(set->fd_array[i]);
+            const auto socket = find_socket(set->fd_array[i], "select");
             wanted.push_back({socket == nullptr ? -1 : socket->descriptor, events, 0});
         }
     };

@@ -10,7 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 namespace strict {
@@ -84,16 +86,19 @@ constexpr StatusRow statuses[] = {
 }  // namespace
 
 DWORD error_at_port(LONG status) {
-    for (const StatusRow& row : statuses) {
-        if (row.status == static_cast<std::uint32_t>(status)) return row.at_port;
-    }
-    return status >= 0 ? ERROR_SUCCESS : ERROR_MR_MID_NOT_FOUND;
+    if (status >= 0) return ERROR_SUCCESS;
+    const auto row = std::ranges::find(statuses, static_cast<std::uint32_t>(status), &StatusRow::status);
+    return row == std::end(statuses) ? ERROR_MR_MID_NOT_FOUND : row->at_port;
 }
 int error_at_winsock(LONG status) {
-    for (const StatusRow& row : statuses) {
-        if (row.status == static_cast<std::uint32_t>(status)) return row.at_winsock;
-    }
-    return status >= 0 ? 0 : WSAEINVAL;
+    if (status >= 0) return 0;
+    const auto row = std::ranges::find(statuses, static_cast<std::uint32_t>(status), &StatusRow::status);
+    return row == std::end(statuses) ? WSAEINVAL : row->at_winsock;
+}
+Status status_with(DWORD error_at_port) {
+    const auto row = std::ranges::find(statuses, error_at_port, &StatusRow::at_port);
+    if (row == std::end(statuses)) not_modelled("a completion with this error");
+    return static_cast<Status>(row->status);
 }
 
 int error_of_linux(int number) {
@@ -152,6 +157,9 @@ int fail_winsock(int error) {
 
 namespace {
 
+// For Linux' names of files: a folder that every process sees.
+std::string temporary(const std::string& name) { return (std::filesystem::temp_directory_path() / name).string(); }
+
 std::string narrow(const wchar_t* wide) {
     std::string text;
     for (; *wide != 0; ++wide)
@@ -164,6 +172,7 @@ void widen(const std::string& text, wchar_t* wide) {
     *wide = 0;
 }
 
+std::string file_of_event(const char* name) { return temporary(std::string("strict-event-") + name); }
 void set_event(Event& event, bool set) {
     if (event.file.empty()) {
         event.set = set;
@@ -189,6 +198,8 @@ void SetLastError(DWORD error) { last_error = error; }
 int WSAGetLastError() { return static_cast<int>(last_error); }
 void WSASetLastError(int error) { last_error = static_cast<DWORD>(error); }
 int WSAStartup(WORD version, WSADATA* data) {
+    const Inside here;
+    if (const DWORD error = fault("WSAStartup")) return static_cast<int>(error);
     *data = {version, version};
     return 0;
 }
@@ -207,22 +218,23 @@ BOOL CloseHandle(HANDLE handle) {
 
 BOOL SetFileCompletionNotificationModes(HANDLE file, BYTE flags) {
     const Lock lock;
-    const auto socket = kernel().handles.find<Socket>(file);
-    if (socket == nullptr) return fail(ERROR_INVALID_HANDLE);
+    const auto socket = find<Socket>(file, "SetFileCompletionNotificationModes");
+    if (socket == nullptr) return FALSE;
     if ((flags & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS) != 0) socket->skips_packets = true;
     return TRUE;
 }
 
-BOOL CancelIoEx(HANDLE file, OVERLAPPED* overlapped) {
+BOOL CancelIoEx(HANDLE file, OVERLAPPED* overlapped, Here here) {
+    const TracedCall call("CancelIoEx", here);
     const Lock lock;
-    const auto socket = kernel().handles.find<Socket>(file);
-    if (socket == nullptr) return fail(ERROR_INVALID_HANDLE);
+    const auto socket = find<Socket>(file, "CancelIoEx");
+    if (socket == nullptr) return FALSE;
     return cancel(socket, overlapped, nullptr, Status::cancelled) ? TRUE : fail(ERROR_NOT_FOUND);
 }
 BOOL CancelIo(HANDLE file) {
     const Lock lock;
-    const auto socket = kernel().handles.find<Socket>(file);
-    if (socket == nullptr) return fail(ERROR_INVALID_HANDLE);
+    const auto socket = find<Socket>(file, "CancelIo");
+    if (socket == nullptr) return FALSE;
     const auto thread = std::this_thread::get_id();
     cancel(socket, nullptr, &thread, Status::cancelled);
     return TRUE;
@@ -232,9 +244,13 @@ BOOL CancelIo(HANDLE file) {
 
 HANDLE CreateEventA(void*, BOOL manual, BOOL set, const char* name) {
     const Lock lock;
+    if (const DWORD error = fault("CreateEvent")) {
+        fail(error);
+        return nullptr;
+    }
     auto event = std::make_shared<Event>();
     event->manual = manual != FALSE;
-    if (name != nullptr) event->file = std::string("/tmp/strict-event-") + name;
+    if (name != nullptr) event->file = file_of_event(name);
     set_event(*event, set != FALSE);
     return kernel().handles.add(std::move(event));
 }
@@ -245,13 +261,13 @@ HANDLE OpenEventA(DWORD, BOOL, const char* name) {
     const Lock lock;
     auto event = std::make_shared<Event>();
     event->manual = true;
-    event->file = std::string("/tmp/strict-event-") + name;
+    event->file = file_of_event(name);
     return kernel().handles.add(std::move(event));
 }
 BOOL SetEvent(HANDLE handle) {
     const Lock lock;
-    const auto event = kernel().handles.find<Event>(handle);
-    if (event == nullptr) return fail(ERROR_INVALID_HANDLE);
+    const auto event = find<Event>(handle, "SetEvent");
+    if (event == nullptr) return FALSE;
     released(event.get());
     set_event(*event, true);
     something_changed();
@@ -259,25 +275,23 @@ BOOL SetEvent(HANDLE handle) {
 }
 BOOL ResetEvent(HANDLE handle) {
     const Lock lock;
-    const auto event = kernel().handles.find<Event>(handle);
-    if (event == nullptr) return fail(ERROR_INVALID_HANDLE);
+    const auto event = find<Event>(handle, "ResetEvent");
+    if (event == nullptr) return FALSE;
     set_event(*event, false);
     return TRUE;
 }
 DWORD WaitForSingleObject(HANDLE handle, DWORD milliseconds) {
     Lock lock;
-    const auto event = kernel().handles.find<Event>(handle);
-    if (event == nullptr) {
-        fail(ERROR_INVALID_HANDLE);
-        return WAIT_FAILED;
-    }
+    const auto event = find<Event>(handle, "WaitForSingleObject");
+    if (event == nullptr) return WAIT_FAILED;
     const auto is_set = [&] {
         return event->set || (!event->file.empty() && ::access(event->file.c_str(), F_OK) == 0);
     };
-    // Nobody tells this process when another one sets it.
-    for (DWORD waited = 0; !event->file.empty() && !is_set() && waited < milliseconds; waited += 5)
-        lock.wait(5, is_set);
-    if (!lock.wait(event->file.empty() ? milliseconds : 0, is_set)) return WAIT_TIMEOUT;
+    // Nobody tells this process when another one sets an event with a name: it looks again and again.
+    const DWORD at_a_time = event->file.empty() ? milliseconds : std::min<DWORD>(milliseconds, 5);
+    for (DWORD waited = 0; !lock.wait(at_a_time, is_set); waited += at_a_time) {
+        if (at_a_time == milliseconds || waited >= milliseconds) return WAIT_TIMEOUT;
+    }
     acquired(event.get());
     if (!event->manual) set_event(*event, false);
     return WAIT_OBJECT_0;
@@ -293,7 +307,7 @@ void AcquireSRWLockShared(SRWLOCK* lock) {
 void ReleaseSRWLockShared(SRWLOCK* lock) { ::pthread_rwlock_unlock(&lock->lock); }
 
 void Sleep(DWORD milliseconds) {
-    const Inside inside;
+    const Inside here;
     while_paused([&] {
         do
             std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
@@ -322,6 +336,8 @@ void SetThreadpoolCallbackCleanupGroup(TP_CALLBACK_ENVIRON* environment, PTP_CLE
     environment->group = group;
 }
 BOOL TrySubmitThreadpoolCallback(PTP_SIMPLE_CALLBACK callback, void* context, TP_CALLBACK_ENVIRON* environment) {
+    const Inside here;
+    if (const DWORD error = fault("TrySubmitThreadpoolCallback")) return fail(error);
     const std::lock_guard lock(environment->group->mutex);
     environment->group->threads.emplace_back([=] { callback(nullptr, context); });
     return TRUE;
@@ -360,8 +376,9 @@ HANDLE CreateFileW(const wchar_t* name, DWORD, DWORD, void*, DWORD, DWORD flags,
 }
 BOOL DeleteFileW(const wchar_t* name) { return ::unlink(narrow(name).c_str()) == 0; }
 DWORD GetTempPathW(DWORD, wchar_t* folder) {
-    widen("/tmp/", folder);
-    return 5;
+    const std::string path = temporary("");
+    widen(path, folder);
+    return static_cast<DWORD>(path.size());
 }
 UINT GetTempFileNameW(const wchar_t* folder, const wchar_t* prefix, UINT, wchar_t* name) {
     std::string path = narrow(folder) + narrow(prefix) + "XXXXXX";
@@ -374,7 +391,9 @@ UINT GetTempFileNameW(const wchar_t* folder, const wchar_t* prefix, UINT, wchar_
 
 // SIGINT is Ctrl+C. Windows runs the handler on a thread of its own.
 BOOL SetConsoleCtrlHandler(BOOL (*handler)(DWORD), BOOL) {
+    const Inside here;
     if (handler == nullptr) return TRUE;
+    if (const DWORD error = fault("SetConsoleCtrlHandler")) return fail(error);
     console_handler = handler;
     struct sigaction action {};
     action.sa_handler = [](int) {
@@ -410,7 +429,10 @@ BOOL SetEnvironmentVariableA(const char* name, const char* value) {
 }
 DWORD GetCurrentProcessId() { return static_cast<DWORD>(::getpid()); }
 HANDLE GetCurrentProcess() { return INVALID_HANDLE_VALUE; }
-BOOL TerminateProcess(HANDLE, UINT code) { ::_exit(static_cast<int>(code)); }
+BOOL TerminateProcess(HANDLE, UINT code) {
+    end_trace();
+    ::_exit(static_cast<int>(code));
+}
 
 // ---- ntdll, texts ----
 

@@ -79,8 +79,12 @@ struct Advice {
 Advice advice_for(Symptom symptom, const std::string& saw) {
     Story& now = story();
     const auto seen = [&](const char* text) { return saw.find(text) != std::string::npos; };
+    if (const std::size_t at = saw.find("TODO: "); at != std::string::npos) {
+        return {"a body is still to be written, and was called: " + saw.substr(at, saw.find_first_of("\"\n", at) - at),
+                "The contract"};
+    }
     if (seen("ERROR_CALL_NOT_IMPLEMENTED")) {
-        return {"a body is still a TODO: this error is what stands in for it", "Walk-through"};
+        return {"a body is still a TODO: this error is what stands in for it", "The contract"};
     }
     if (seen("WSA_IO_PENDING (997)")) {
         return {"997, pending, is how AcceptEx, WSARecv and WSASend normally begin; it was taken for a failure",
@@ -177,6 +181,9 @@ std::string rerun_command() {
     std::string command;
     if (const std::string other = environment(L"IOCP_STAGE_PROGRAM"); !other.empty() && on_wine()) {
         command = "IOCP_STAGE_PROGRAM='" + other + "' ";
+    }
+    if (const std::string seed = environment(L"IOCP_STRICT_SEED"); !seed.empty()) {
+        command += "IOCP_STRICT_SEED=" + seed + " ";
     }
 #ifdef RERUN_COMMAND
     command += RERUN_COMMAND;

@@ -50,6 +50,7 @@ struct Process::State {
     Pipe in;
     Pipe out;
     Pipe error;
+    bool started = false;
     pid_t child = 0;  // 0: none, or one that has ended
     unsigned long code = 0;
 };
@@ -84,6 +85,7 @@ std::string Process::start(const std::string& path, const std::vector<std::strin
         ::_exit(127);
     }
     state.child = child;
+    state.started = true;
     for (Pipe* pipe : {&state.in, &state.out, &state.error})
         Pipe::close(pipe->theirs);
     return "";
@@ -114,7 +116,7 @@ bool Process::ends_within(unsigned milliseconds) {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
     }
-    return true;
+    return state_->started;
 }
 
 unsigned long Process::exit_code() const { return state_->code; }

@@ -152,6 +152,7 @@ constexpr DWORD SYNCHRONIZE = 0x100000;
 constexpr DWORD GENERIC_READ = 0x80000000;
 constexpr DWORD OPEN_EXISTING = 3;
 constexpr DWORD FILE_FLAG_OVERLAPPED = 0x40000000;
+constexpr unsigned long fionread_of_linux = FIONREAD;
 #undef FIONBIO
 #undef FIONREAD
 #define FIONBIO 0x8004667E
@@ -208,7 +209,7 @@ BOOL PostQueuedCompletionStatus(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAP
                                 Here here = Here::current());
 BOOL SetFileCompletionNotificationModes(HANDLE file, BYTE flags);
 BOOL CancelIo(HANDLE file);
-BOOL CancelIoEx(HANDLE file, OVERLAPPED* overlapped);
+BOOL CancelIoEx(HANDLE file, OVERLAPPED* overlapped, Here here = Here::current());
 BOOL CloseHandle(HANDLE handle);
 
 // With a name it is one for all processes.
@@ -269,14 +270,14 @@ int WSARecv(SOCKET socket, WSABUF* buffers, DWORD count, DWORD* bytes, DWORD* fl
 int WSASend(SOCKET socket, WSABUF* buffers, DWORD count, DWORD* bytes, DWORD flags, OVERLAPPED* overlapped,
             LPWSAOVERLAPPED_COMPLETION_ROUTINE routine, Here here = Here::current());
 BOOL WSAGetOverlappedResult(SOCKET socket, OVERLAPPED* overlapped, DWORD* bytes, BOOL wait, DWORD* flags);
-int closesocket(SOCKET socket);
+int closesocket(SOCKET socket, Here here = Here::current());
 int ioctlsocket(SOCKET socket, long code, u_long* value);
 
 int bind(SOCKET socket, const sockaddr* address, int length);
 int listen(SOCKET socket, int backlog);
 int connect(SOCKET socket, const sockaddr* address, int length);
 SOCKET accept(SOCKET socket, sockaddr* address, int* length);
-int shutdown(SOCKET socket, int how);
+int shutdown(SOCKET socket, int how, Here here = Here::current());
 int setsockopt(SOCKET socket, int level, int option, const char* value, int size);
 int getsockopt(SOCKET socket, int level, int option, char* value, int* size);
 int getsockname(SOCKET socket, sockaddr* address, int* length);
