@@ -80,7 +80,7 @@ Advice advice_for(Symptom symptom, const std::string& saw) {
     Story& now = story();
     const auto seen = [&](const char* text) { return saw.find(text) != std::string::npos; };
     if (const std::size_t at = saw.find("TODO: "); at != std::string::npos) {
-        return {"a body is still to be written, and was called: " + saw.substr(at, saw.find_first_of("\"\n", at) - at),
+        return {"a body is still to be written, and was called: " + saw.substr(at, saw.find_first_of("\"\\", at) - at),
                 "The contract"};
     }
     if (seen("ERROR_CALL_NOT_IMPLEMENTED")) {
