@@ -84,8 +84,9 @@ public:
     //[ tick
     //? end what is late, and cancel it, again each time
     void tick(Clock::time_point now) {
+        const bool closing = closing_;  // read first: its deadline is set before it
         const bool late = now.time_since_epoch().count() >= deadline_;
-        if (late) end_with(closing_ ? End::no_end : End::idle);
+        if (late) end_with(closing ? End::no_end : End::idle);
         if (late || end_ == End::idle || end_ == End::no_end) cancel_pending(socket_);
     }
     //]
