@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves, for every stage, what notes/write-it-yourself.md promises: the skeleton compiles and fails the stage's tests,
-# and the original passes them, in 01 to 05 through both doors. After scripts/test.sh; takes some minutes.
+# and the original passes them, in 01 to 05, through both doors. After scripts/test.sh; takes some minutes.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -10,9 +10,8 @@ for stage in 0[1-6]-*/; do
     stage=${stage%/}
     number=${stage%%-*}
 
-    # Short deadlines: most of these tests wait for what a skeleton never does.
-    MINE=$work/skeleton scripts/start.sh "$number" >/dev/null
-    MINE=$work/skeleton IOCP_TEST_SECONDS=1 scripts/check.sh "$number" --all >"$work/log" 2>&1 && {
+    MINE=$work/skeleton scripts/start.sh "$number" >/dev/null 2>&1
+    MINE=$work/skeleton IOCP_TEST_SECONDS=2 scripts/check.sh "$number" >"$work/log" 2>&1 && {
         echo "stage $number: the skeleton passes every test" >&2
         exit 1
     }
@@ -21,17 +20,17 @@ for stage in 0[1-6]-*/; do
         echo "stage $number: the skeleton does not build" >&2
         exit 1
     }
-    echo "stage $number: the skeleton fails $(grep -c '(Failed)' "$work/log") tests, among them"
-    grep -o 'Stage0[^ ]* (Failed)' "$work/log" | sed -n '1,3s/ (Failed)//p' | sed 's/^/  /'
+    echo "stage $number: the skeleton fails at $(grep -o 'Stage0[^ ]* (Failed)' "$work/log" | head -1)"
 
+    # The doors are the same for all, and the full server's tests take too long for one more time.
+    [[ $number != 06 ]] || continue
     mkdir -p "$work/original"
     cp -r "$stage" "$work/original/"
     MINE=$work/original scripts/check.sh "$number" --all >"$work/log" 2>&1 || {
         cat "$work/log" >&2
         exit 1
     }
-    # The second door is the same for all; the full server's tests take too long for a third time.
-    [[ $number == 06 ]] || scripts/check.sh "$number" "build/linux-wine/$stage/$stage.exe" >"$work/log" 2>&1 || {
+    scripts/check.sh "$number" "build/linux-wine/$stage/$stage.exe" >"$work/log" 2>&1 || {
         cat "$work/log" >&2
         exit 1
     }
