@@ -25,7 +25,7 @@ const char* note_on(Kind kind) {
 
 void broken_rule(const char* subject, const Request& request, const char* what) {
     std::fprintf(stderr, "strict: the %s of the %s that was started at %s:%u %s\n", subject, name_of(request.kind),
-                 request.where.file_name(), static_cast<unsigned>(request.where.line()), what);
+                 file_of(request.where), static_cast<unsigned>(request.where.line()), what);
     std::fprintf(stderr, "strict: read %s: what must stay alive until the packet has been taken\n",
                  note_on(request.kind));
     end_trace();

@@ -209,6 +209,14 @@ inline std::shared_ptr<Socket> find_socket(SOCKET socket, const char* call) {
 [[noreturn]] void broken_rule(const char* subject, const Request& request, const char* what);
 [[noreturn]] void not_modelled(const char* what);
 
+// The file of a call, from the repository's root, also where the compiler was given a path from the build folder.
+inline const char* file_of(Here where) {
+    const char* name = where.file_name();
+    while (std::strncmp(name, "../", 3) == 0)
+        name += 3;
+    return name;
+}
+
 // ---- the trace: trace.cpp ----
 
 // A call of the program, from its beginning to its end.

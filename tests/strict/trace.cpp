@@ -73,7 +73,7 @@ int lane(const char* name) {
 void operation(const char* phase, const Request& request, const char* more) {
     if (!file().is_open()) return;
     file().event(phase, lane_of_kernel, R"("cat":"operation","id":%llu,"name":"%s","args":{"at":"%s:%u"%s})",
-                 static_cast<unsigned long long>(request.number), name_of(request.kind), request.where.file_name(),
+                 static_cast<unsigned long long>(request.number), name_of(request.kind), file_of(request.where),
                  static_cast<unsigned>(request.where.line()), more);
 }
 
@@ -82,7 +82,7 @@ void operation(const char* phase, const Request& request, const char* more) {
 TracedCall::TracedCall(const char* name, Here where) {
     const Inside here;
     if (!file().is_open()) return;
-    file().event("B", lane("a thread"), R"("name":"%s","args":{"at":"%s:%u"})", name, where.file_name(),
+    file().event("B", lane("a thread"), R"("name":"%s","args":{"at":"%s:%u"})", name, file_of(where),
                  static_cast<unsigned>(where.line()));
 }
 TracedCall::~TracedCall() {
@@ -97,7 +97,7 @@ void trace_complete(const Request& request, DWORD bytes, DWORD error) {
     std::snprintf(more, sizeof more, R"(,"bytes":%u,"error":%u)", bytes, error);
     operation("n", request, more);
     file().event("i", lane_of_kernel, R"("s":"t","name":"%s completes","args":{"at":"%s:%u"%s})", name_of(request.kind),
-                 request.where.file_name(), static_cast<unsigned>(request.where.line()), more);
+                 file_of(request.where), static_cast<unsigned>(request.where.line()), more);
 }
 void trace_end(const Request& request) { operation("e", request, ""); }
 void trace_handling(bool begins) {
