@@ -7,22 +7,13 @@
 #   -D PRESET=msvc     a preset of the whole; `strict` is the strict Windows, on Linux
 #   -D MINE=folder     another folder than mine/
 cmake_minimum_required(VERSION 3.25)
-cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
-
-file(GLOB stage RELATIVE "${root}" "${root}/${STAGE}-*")
-if(NOT STAGE MATCHES "^0[1-6]$" OR NOT stage)
-    message(FATAL_ERROR "There is no stage '${STAGE}': two digits, please, 01 to 06.")
-endif()
+include("${CMAKE_CURRENT_LIST_DIR}/mine.cmake")
 if(NOT PRESET)
     set(PRESET linux-wine)
     if(CMAKE_HOST_WIN32)
         set(PRESET msvc)
     endif()
 endif()
-if(NOT MINE)
-    set(MINE mine)
-endif()
-cmake_path(ABSOLUTE_PATH MINE BASE_DIRECTORY "${root}" NORMALIZE)
 
 function(run)
     execute_process(COMMAND ${ARGN} WORKING_DIRECTORY "${root}" RESULT_VARIABLE result)

@@ -2,16 +2,7 @@
 # where the bodies that teach are replaced by a TODO. In the real sources a line `//? what to do => what stands in for it`
 # is above each. MINE names another folder than mine/. The targets start-01 to start-06 run this.
 cmake_minimum_required(VERSION 3.25)
-cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
-
-file(GLOB stage RELATIVE "${root}" "${root}/${STAGE}-*")
-if(NOT STAGE MATCHES "^0[1-6]$" OR NOT stage)
-    message(FATAL_ERROR "There is no stage '${STAGE}': two digits, please, 01 to 06.")
-endif()
-if(NOT MINE)
-    set(MINE mine)
-endif()
-cmake_path(ABSOLUTE_PATH MINE BASE_DIRECTORY "${root}" NORMALIZE)
+include("${CMAKE_CURRENT_LIST_DIR}/mine.cmake")
 set(target "${MINE}/${stage}")
 if(EXISTS "${target}")
     message(FATAL_ERROR "${target} is there already, and may hold your work. Move it away to begin again.")

@@ -3,7 +3,7 @@
 // IOCP_STRICT_FAULTS in the environment: "WSARecv 3 10055" lets the third WSARecv fail with error 10055, and
 // "WSASocketW 5-60 10024" all from the fifth to the sixtieth. An operation that completes is called receive, send,
 // accept or disconnect, and its error is the port's. `new` is an allocation of the program's own, after its WSAStartup.
-// Each fault is told in a line on stderr, with the client whose socket it was.
+// Each fault prints a line on stderr that names the client whose socket was hit.
 #include "kernel.hpp"
 
 #include <arpa/inet.h>

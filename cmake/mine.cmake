@@ -1,0 +1,12 @@
+# What start.cmake and check.cmake ask first: `root`, the repository; `stage`, the folder that STAGE means; and MINE, the
+# folder of what you write, mine/ if none is named.
+cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
+
+file(GLOB stage RELATIVE "${root}" "${root}/${STAGE}-*")
+if(NOT STAGE MATCHES "^0[1-6]$" OR NOT stage)
+    message(FATAL_ERROR "There is no stage '${STAGE}': two digits, please, 01 to 06.")
+endif()
+if(NOT MINE)
+    set(MINE mine)
+endif()
+cmake_path(ABSOLUTE_PATH MINE BASE_DIRECTORY "${root}" NORMALIZE)
