@@ -12,9 +12,9 @@ if(NOT version MATCHES "version 14\\.")
 endif()
 
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
-file(GLOB_RECURSE sources "${root}/[0-9][0-9]-*/*.hpp" "${root}/[0-9][0-9]-*/*.cpp"
-                          "${root}/tests/*.hpp" "${root}/tests/*.cpp")
-execute_process(COMMAND "${CLANG_FORMAT}" --dry-run -Werror ${sources} RESULT_VARIABLE result)
+include("${root}/cmake/glob.cmake")
+glob(sources "${root}" RECURSE [0-9][0-9]-*/*.hpp [0-9][0-9]-*/*.cpp tests/*.hpp tests/*.cpp)
+execute_process(COMMAND "${CLANG_FORMAT}" --dry-run -Werror ${sources} WORKING_DIRECTORY "${root}" RESULT_VARIABLE result)
 if(NOT result EQUAL 0)
     message(FATAL_ERROR "To put it right: clang-format -i FILE...")
 endif()

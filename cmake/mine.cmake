@@ -1,8 +1,9 @@
 # What start.cmake and check.cmake ask first: `root`, the repository; `stage`, the folder that STAGE means; and MINE, the
 # folder of what you write, mine/ if none is named.
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
+include("${root}/cmake/glob.cmake")
 
-file(GLOB stage RELATIVE "${root}" "${root}/${STAGE}-*")
+glob(stage "${root}" "${STAGE}-*")
 if(NOT STAGE MATCHES "^0[1-6]$" OR NOT stage)
     message(FATAL_ERROR "There is no stage '${STAGE}': two digits, please, 01 to 06.")
 endif()

@@ -1,6 +1,7 @@
 # add_stage(), and the settings that all programs here share. Include it before project(): on Linux it picks the
 # compiler, so that `cmake -S 03-recv -B build/03-recv` is enough there too.
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH IOCP_ROOT)
+include("${IOCP_ROOT}/cmake/glob.cmake")
 
 set(IOCP_STRICT "" CACHE STRING "address or thread: builds for the strict Windows (tests/strict), with that sanitizer")
 
@@ -39,7 +40,7 @@ set(IOCP_ARCHITECTURE "" CACHE STRING "x64, x86 or ARM64: another compiler from 
 if(IOCP_MINE)
     file(TO_CMAKE_PATH "${IOCP_MINE}" IOCP_MINE)
     cmake_path(ABSOLUTE_PATH IOCP_MINE BASE_DIRECTORY "${IOCP_ROOT}" NORMALIZE)
-    file(GLOB mine RELATIVE "${IOCP_MINE}" "${IOCP_MINE}/0[1-6]-*")
+    glob(mine "${IOCP_MINE}" 0[1-6]-*)
     if(NOT mine)
         message(FATAL_ERROR "IOCP_MINE names ${IOCP_MINE}, and no folder there is called like a stage (03-recv).")
     endif()
@@ -67,7 +68,8 @@ endfunction()
 
 # The strict Windows takes the place of Windows' headers and libraries; the programs are Linux' own.
 function(use_strict_windows)
-    file(GLOB strict CONFIGURE_DEPENDS "${IOCP_ROOT}/tests/strict/*.cpp")
+    glob(strict "${IOCP_ROOT}" tests/strict/*.cpp)
+    list(TRANSFORM strict PREPEND "${IOCP_ROOT}/")
     add_library(strict STATIC ${strict})
     target_compile_features(strict PUBLIC cxx_std_20)
     target_include_directories(strict SYSTEM PUBLIC "${IOCP_ROOT}/tests/strict/include")

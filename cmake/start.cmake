@@ -69,7 +69,7 @@ function(cut_bodies FILE RESULT)
     set(todos "${todos}" PARENT_SCOPE)
 endfunction()
 
-file(GLOB files RELATIVE "${root}/${stage}" "${root}/${stage}/*.hpp" "${root}/${stage}/*.cpp")
+glob(files "${root}/${stage}" *.hpp *.cpp)
 foreach(file IN LISTS files)
     cut_bodies("${file}" text)
     string(REGEX REPLACE "\n$" "" text "${text}") # the next line adds it
