@@ -26,7 +26,7 @@ set(tests stage-${STAGE}-tests)
 set(labels stage-${STAGE})
 set(order --stop-on-failure) # one after the other, in the order of the tests' file
 if(ALL OR UPWARD OR EXERCISE OR PROGRAM)
-    set(order -j 2)
+    set(order -j 4)
 endif()
 if(UPWARD)
     foreach(later RANGE 1 6)

@@ -3,9 +3,9 @@
 
 #include <cstdio>
 
-// Says so on stderr when the body runs for the first time.
-#define TODO(what)                                                      \
-    do {                                                                \
-        static const int once = std::fputs("TODO: " what "\n", stderr); \
-        (void)once;                                                     \
+// Says so on stderr when the body runs for the first time; at once, for Wine keeps what goes into a pipe.
+#define TODO(what)                                                                                      \
+    do {                                                                                                \
+        static const int once = std::fputs("TODO: " what "\n", stderr) < 0 || std::fflush(stderr) != 0; \
+        (void)once;                                                                                     \
     } while (false)

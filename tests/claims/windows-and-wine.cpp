@@ -2,6 +2,7 @@
 #include "tests/claims/support.hpp"
 
 #include <array>
+#include <vector>
 
 using namespace claims;
 
@@ -33,6 +34,46 @@ int read_until_deadline(const Socket& socket) {
     char buffer[64];
     const int bytes = ::recv(socket, buffer, sizeof buffer, 0);
     return bytes == SOCKET_ERROR ? -::WSAGetLastError() : bytes;
+}
+
+sockaddr_in loopback(unsigned short port = 0) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = port;
+    return address;
+}
+// 0 or the error.
+int bind_to(const Socket& socket, const sockaddr_in& address) {
+    return ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : ::WSAGetLastError();
+}
+int set_option(const Socket& socket, int option) {
+    const BOOL yes = TRUE;
+    return ::setsockopt(socket, SOL_SOCKET, option, reinterpret_cast<const char*>(&yes), sizeof yes);
+}
+
+// Connects. 0, the error, or WAIT_TIMEOUT if there is no answer in a second.
+DWORD connect_in_a_second(const Socket& client, const sockaddr_in& address) {
+    u_long at_once = 1;
+    REQUIRE(::ioctlsocket(client, static_cast<long>(FIONBIO), &at_once) == 0);
+    if (::connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return 0;
+    const int error = ::WSAGetLastError();
+    if (error != WSAEWOULDBLOCK) return static_cast<DWORD>(error);
+    for (int i = 0; i < 100; ++i, ::Sleep(10)) {
+        fd_set connected, failed;
+        FD_ZERO(&connected);
+        FD_ZERO(&failed);
+        FD_SET(client, &connected);
+        FD_SET(client, &failed);
+        timeval now{0, 0};  // MinGW-w64 asks for one that may be written
+        if (::select(0, nullptr, &connected, &failed, &now) <= 0) continue;
+        if (FD_ISSET(client, &connected)) return 0;
+        DWORD why = 0;
+        int size = sizeof why;
+        REQUIRE(::getsockopt(client, SOL_SOCKET, SO_ERROR, reinterpret_cast<char*>(&why), &size) == 0);
+        return why;
+    }
+    return WAIT_TIMEOUT;
 }
 
 }  // namespace
@@ -202,4 +243,36 @@ TEST_CASE("ww.8 Of an OVERLAPPED_ENTRY's Internal only the low 32 bits count; Wi
     constexpr ULONG reset = 0xC000020D;  // STATUS_CONNECTION_RESET
     CHECK(static_cast<ULONG>(entry.Internal) == reset);
     CHECK(static_cast<ULONG>(receive.Internal) == reset);
+}
+
+TEST_CASE("ww.9 A full backlog refuses the next client, with 10061; under Wine its connect hangs") {
+    Socket listener = tcp_socket();
+    REQUIRE(bind_to(listener, loopback()) == 0);
+    REQUIRE(::listen(listener, 1) == 0);
+    std::vector<Socket> clients;
+    DWORD error = 0;
+    while (error == 0 && clients.size() < 300) {  // a system may take more than it was asked for
+        clients.push_back(tcp_socket());
+        error = connect_in_a_second(clients.back(), local_address(listener));
+    }
+    CHECK(clients.size() > 1);
+    CHECK(error == (on_wine() ? DWORD{WAIT_TIMEOUT} : DWORD{WSAECONNREFUSED}));
+}
+
+TEST_CASE("ww.10 A port that is taken: 10048, and 10013 for who asks to share it by SO_REUSEADDR") {
+    for (const bool exclusive : {true, false}) {
+        CAPTURE(exclusive);
+        Socket first = tcp_socket();
+        if (exclusive) REQUIRE(set_option(first, SO_EXCLUSIVEADDRUSE) == 0);
+        REQUIRE(bind_to(first, loopback()) == 0);
+        REQUIRE(::listen(first, SOMAXCONN) == 0);
+        const sockaddr_in taken = local_address(first);
+        CHECK(bind_to(tcp_socket(), taken) == WSAEADDRINUSE);
+        Socket exclusive_too = tcp_socket();
+        REQUIRE(set_option(exclusive_too, SO_EXCLUSIVEADDRUSE) == 0);
+        CHECK(bind_to(exclusive_too, taken) == WSAEADDRINUSE);
+        Socket sharing = tcp_socket();
+        REQUIRE(set_option(sharing, SO_REUSEADDR) == 0);
+        CHECK(bind_to(sharing, taken) == WSAEACCES);
+    }
 }

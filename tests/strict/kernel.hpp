@@ -122,6 +122,7 @@ struct Request {
     Here where = {};
     std::uint64_t number = 0;  // of all that were begun
     OVERLAPPED copy = {};      // as it must still be when the request completes
+    bool holds = false;        // its buffers
     bool handled = false;      // its packet was taken, and the thread that has it asks for the next; or it has none
 
     std::size_t room() const;
@@ -133,6 +134,8 @@ struct Socket final : Object {
     bool overlapped = true;
     bool waits = true;  // blocking calls do
     bool bound = false;
+    bool exclusive = false;  // SO_EXCLUSIVEADDRUSE
+    bool shares = false;     // SO_REUSEADDR
     bool listening = false;
     bool connected = false;
     bool has_context = true;  // an accepted one gets it by SO_UPDATE_ACCEPT_CONTEXT
@@ -238,8 +241,8 @@ void end_trace();
 
 std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket, OVERLAPPED* overlapped, Here here);
 void never_began(Request& request);
-void hold(const Request& request);           // from now on it is pending
-void must_be_there(const Request& request);  // what it holds was not freed meanwhile
+void hold(Request& request);       // from now on it is pending, and its memory the kernel's
+void give_back(Request& request);  // the memory, if it is held; nobody must have freed it meanwhile
 // `inside`: the call that began it has not returned yet.
 void complete(const std::shared_ptr<Request>& request, Status status, std::size_t bytes, bool inside);
 bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const std::thread::id* thread,

@@ -64,8 +64,7 @@ Progress try_receive(Socket& socket, Request& request) {
     const long last = for_each_piece(request, 0, [&](char* to, std::size_t size) {
         const long count = receive_now(socket.descriptor, bounce.data(), part_received(size), 0);
         if (count <= 0) return count;
-        must_be_there(request);
-        give_back_memory(to, static_cast<std::size_t>(count));
+        give_back(request);
         acquired(&request);
         kernel_writes(to, static_cast<std::size_t>(count));
         std::memcpy(to, bounce.data(), static_cast<std::size_t>(count));
@@ -101,16 +100,16 @@ namespace {
 
 // ---- accepts ----
 
-void write_addresses(const Request& request, int descriptor, const sockaddr_storage& peer, socklen_t peer_length) {
+void write_addresses(Request& request, int descriptor, const sockaddr_storage& peer, socklen_t peer_length) {
     sockaddr_storage local{};
     socklen_t local_length = sizeof local;
     ::getsockname(descriptor, reinterpret_cast<sockaddr*>(&local), &local_length);
-    must_be_there(request);
-    give_back_memory(request.output, request.data + request.local + request.remote);
+    give_back(request);
     acquired(&request);
-    // An address, and its length in the part's last four bytes. Only GetAcceptExSockaddrs is to know that.
+    // An address, rubbish, and its length in the part's last four bytes. Only GetAcceptExSockaddrs is to know that.
     const auto put = [](char* part, DWORD part_size, const sockaddr_storage& address, socklen_t length) {
         kernel_writes(part, part_size);
+        std::memset(part, 0xA5, part_size);
         std::memcpy(part, &address, length);
         std::memcpy(part + part_size - sizeof length, &length, sizeof length);
     };
@@ -160,6 +159,7 @@ void serve_accepts(const std::shared_ptr<Socket>& listener) {
         if (!failed(progress.status) && request->data > 0) {  // and now the first bytes
             request->kind = Kind::first_data;
             request->buffers = {WSABUF{request->data, request->output}};
+            hold(*request);
             request->accepted->receives.push_back(request);
             serve(request->accepted);
             continue;

@@ -3,6 +3,7 @@
 #include "schedule.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace strict {
 
@@ -57,11 +58,16 @@ std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket,
     return request;
 }
 
-void must_be_there(const Request& request) {
-    constexpr const char* what = "was freed while the kernel holds it";
-    if (is_freed(request.overlapped)) broken_rule("OVERLAPPED", request, what);
-    for_each_range(request, [&](const void* start, std::size_t) {
-        if (is_freed(start)) broken_rule("buffer", request, what);
+void give_back(Request& request) {
+    constexpr const char* freed = "was freed while the kernel holds it";
+    if (is_freed(request.overlapped)) broken_rule("OVERLAPPED", request, freed);
+    if (!std::exchange(request.holds, false)) return;
+    for_each_range(request, [&](const void* start, std::size_t size) {
+        if (is_freed(start)) broken_rule("buffer", request, freed);
+        if (is_no_longer_held(start, size)) {
+            broken_rule("buffer", request, "was on the stack of a function that has returned");
+        }
+        give_back_memory(start, size);
     });
 }
 
@@ -70,7 +76,8 @@ void never_began(Request& request) {
     trace_end(request);
 }
 
-void hold(const Request& request) {
+void hold(Request& request) {
+    request.holds = true;
     for_each_range(request, [](const void* start, std::size_t size) { hold_memory(start, size); });
 }
 
@@ -84,8 +91,7 @@ void complete(const std::shared_ptr<Request>& request, Status status, std::size_
             client.broken = true;
         }
     }
-    must_be_there(*request);
-    for_each_range(*request, [](const void* start, std::size_t size) { give_back_memory(start, size); });
+    give_back(*request);
     acquired(request.get());
     kernel_writes(&overlapped.Internal, sizeof overlapped.Internal + sizeof overlapped.InternalHigh);
     if (std::memcmp(&overlapped, &request->copy, sizeof overlapped) != 0) {

@@ -56,6 +56,22 @@ inline bool is_freed([[maybe_unused]] const void* address) {
     return false;
 #endif
 }
+// Whether held memory is no longer marked so: its function has returned, and the place on the stack is another's.
+// Not looked at itself: it reads the sanitizer's own marks.
+[[gnu::no_sanitize("address")]] inline bool is_no_longer_held([[maybe_unused]] const void* start,
+                                                              [[maybe_unused]] std::size_t size) {
+#ifdef STRICT_ADDRESS_SANITIZER
+    constexpr unsigned char poisoned_by_user = 0xF7;
+    std::size_t scale = 0, offset = 0;
+    __asan_get_shadow_mapping(&scale, &offset);
+    const std::size_t granule = std::size_t{1} << scale;
+    const auto first = (reinterpret_cast<std::size_t>(start) + granule - 1) >> scale;  // the first that it has whole
+    const auto end = (reinterpret_cast<std::size_t>(start) + size) >> scale;
+    return first < end && *reinterpret_cast<const unsigned char*>(first + offset) != poisoned_by_user;
+#else
+    return false;
+#endif
+}
 
 inline thread_local int inside = 0;  // how many calls of the kernel this thread is in
 

@@ -153,6 +153,31 @@ int send_or_receive(SOCKET handle, bool sends, char* bytes, std::size_t size, in
     }
 }
 
+// By Windows' table: what becomes of `socket` if another one of this program has that address already. 0: it may have
+// it.
+int error_of_sharing(const Socket& socket, const sockaddr* address) {
+    const auto port_of = [](const sockaddr* of) { return reinterpret_cast<const sockaddr_in*>(of)->sin_port; };
+    const auto is_any = [](const sockaddr* of) {
+        return of->sa_family == AF_INET6
+                   ? IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6*>(of)->sin6_addr)
+                   : reinterpret_cast<const sockaddr_in*>(of)->sin_addr.s_addr == INADDR_ANY;
+    };
+    for (const auto& other : kernel().handles.sockets()) {
+        sockaddr_storage storage{};
+        socklen_t length = sizeof storage;
+        auto* const theirs = reinterpret_cast<sockaddr*>(&storage);
+        if (!other->bound || ::getsockname(other->descriptor, theirs, &length) != 0) continue;
+        if (other->family != socket.family || port_of(theirs) != port_of(address)) continue;
+        if (is_any(theirs) != is_any(address)) not_modelled("one port bound by its number and with an address");
+        const std::size_t compared = socket.family == AF_INET6 ? offsetof(sockaddr_in6, sin6_scope_id) : 8;
+        if (std::memcmp(theirs, address, compared) != 0) continue;  // two addresses of this machine
+        if (!socket.shares) return WSAEADDRINUSE;
+        if (!other->shares) return WSAEACCES;
+        not_modelled("two sockets that share an address");
+    }
+    return 0;
+}
+
 int get_name(const char* call, SOCKET handle, sockaddr* address, int* length, int (*get)(int, sockaddr*, socklen_t*)) {
     const Lock lock;
     const auto socket = find_socket(handle, call);
@@ -266,10 +291,11 @@ int bind(SOCKET handle, const sockaddr* address, int length) {
     const Lock lock;
     const auto socket = find_socket(handle, "bind");
     if (socket == nullptr) return SOCKET_ERROR;
+    if (const int error = error_of_sharing(*socket, address)) return fail_winsock(error);
     const int yes = 1;  // Windows' own rule for connections that are just over
     ::setsockopt(socket->descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (::bind(socket->descriptor, address, static_cast<socklen_t>(length)) != 0) {
-        return fail_winsock(error_of_linux(errno));
+        return fail_winsock(socket->shares && errno == EADDRINUSE ? WSAEACCES : error_of_linux(errno));
     }
     socket->bound = true;
     return 0;
@@ -279,7 +305,8 @@ int listen(SOCKET handle, int backlog) {
     const Lock lock;
     const auto socket = find_socket(handle, "listen");
     if (socket == nullptr) return SOCKET_ERROR;
-    if (::listen(socket->descriptor, backlog) != 0) return fail_winsock(error_of_linux(errno));
+    // Linux takes one more.
+    if (::listen(socket->descriptor, std::max(backlog - 1, 0)) != 0) return fail_winsock(error_of_linux(errno));
     socket->listening = true;
     watch(socket);
     return 0;
@@ -297,7 +324,8 @@ int connect(SOCKET handle, const sockaddr* address, int length) {
             return fail_winsock(error_of_linux(errno));
         }
     }
-    wait_for(descriptor, POLLOUT, 0);
+    // On one machine only a full backlog is silent, and there Windows refuses.
+    if (!wait_for(descriptor, POLLOUT, 2000)) return fail_winsock(WSAECONNREFUSED);
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -369,8 +397,13 @@ int setsockopt(SOCKET handle, int level, int option, const char* value, int size
                 if (!socket->connected) return fail_winsock(WSAENOTCONN);
                 socket->has_context = true;
                 return 0;
-            case SO_EXCLUSIVEADDRUSE:  // as Linux has it
+            case SO_EXCLUSIVEADDRUSE:
+            case SO_REUSEADDR: {
+                const bool other = option == SO_REUSEADDR ? socket->exclusive : socket->shares;
+                if (socket->bound || (number != 0 && other)) return fail_winsock(WSAEINVAL);
+                (option == SO_REUSEADDR ? socket->shares : socket->exclusive) = number != 0;
                 return 0;
+            }
             case SO_RCVTIMEO:
                 socket->receive_limit = number;
                 return 0;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <map>
 #include <mutex>
+#include <regex>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -320,6 +321,18 @@ std::string shown(std::string_view bytes, std::size_t limit) {
     }
     text += '"';
     return cut ? text + " (" + std::to_string(bytes.size()) + " bytes)" : text;
+}
+
+std::vector<std::string> matched(const std::string& text, const std::string& pattern) {
+    static std::string known;  // a pattern is mostly asked of many lines
+    static std::regex expression;
+    if (pattern != known) {
+        expression = pattern;
+        known = pattern;
+    }
+    std::smatch groups;
+    if (!std::regex_match(text, groups, expression)) return {};
+    return {groups.begin(), groups.end()};
 }
 
 std::string difference(std::string_view expected, std::string_view saw) {

@@ -9,6 +9,7 @@
 #include <source_location>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace support {
 
@@ -53,6 +54,10 @@ inline void expect(bool holds, const std::string& expected, const std::string& s
 std::string shown(std::string_view bytes, std::size_t limit = 160);
 // "a ninth of a MiB of bytes" is no help: says where two byte strings part.
 std::string difference(std::string_view expected, std::string_view saw);
+
+// The text against an ECMAScript pattern, which all of it must match: what the groups matched, [0] being all of it;
+// empty if it does not match. Here and nowhere else, because <regex> takes a compiler 10 s wherever it is included.
+std::vector<std::string> matched(const std::string& text, const std::string& pattern);
 
 // How long a test waits for what must come: 20 s, since machines are noisy. IOCP_TEST_SECONDS changes it.
 unsigned deadline_ms();

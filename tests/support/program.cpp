@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <functional>
 #include <mutex>
-#include <regex>
 #include <thread>
 
 namespace support {
@@ -175,14 +174,11 @@ std::string Program::expect_line_starting(const std::string& start, Where where)
 }
 
 std::vector<std::string> Program::expect_line_like(const std::string& pattern, Where where) {
-    const std::regex expression(pattern);
     std::vector<std::string> groups;
     const bool came = state_->wait([&] {
         for (const std::string& line : state_->lines) {
-            std::smatch match;
-            if (!std::regex_match(line, match, expression)) continue;
-            groups.assign(match.begin(), match.end());
-            return true;
+            groups = matched(line, pattern);
+            if (!groups.empty()) return true;
         }
         return false;
     });
@@ -269,9 +265,8 @@ std::uint64_t Program::stop(Where where) {
     }
     const auto all = lines();
     const std::string last = all.empty() ? "" : all.back();
-    std::smatch numbers;
-    static const std::regex pattern("stopped: (\\d+) operations posted, (\\d+) completed, (\\d+) pending");
-    if (!std::regex_match(last, numbers, pattern)) {
+    const auto numbers = matched(last, "stopped: (\\d+) operations posted, (\\d+) completed, (\\d+) pending");
+    if (numbers.empty()) {
         fail(Symptom::operations_left, "the last line `stopped: N operations posted, N completed, 0 pending`",
              all.empty() ? "no line" : "`" + last + "`", where);
     }

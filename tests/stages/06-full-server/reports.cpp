@@ -2,7 +2,6 @@
 #include "tests/stages/06-full-server/full_server.hpp"
 
 #include <chrono>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -104,10 +103,10 @@ TEST_F(Stage06FullServer, LinesMayHaveTheTime) {
     const Outcome outcome = run({"0", "--stop-on-eof", "--log-times"});
     expect(outcome.exit_code == 0 && !outcome.lines.empty(), "exit code 0, and lines",
            "exit code " + std::to_string(outcome.exit_code));
-    const std::regex pattern(
+    const std::string pattern(
         "\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\\.\\d{3} (listening|stopping|statistics|stopped).*");
     for (const std::string& line : outcome.lines) {
-        expect(std::regex_match(line, pattern), "a line like `2026-01-31 12:34:56.789 listening on ...`",
+        expect(!matched(line, pattern).empty(), "a line like `2026-01-31 12:34:56.789 listening on ...`",
                "`" + line + "`");
     }
 }
