@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves what notes/write-it-yourself.md promises. From inside: each stage's skeleton compiles and fails, and the original
-# of 01 to 05 passes. From outside: another program passes stage 04. After scripts/test.sh; takes some minutes.
+# of 01 and 03 passes. From outside: another program passes stage 04. After scripts/test.sh; takes some minutes.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -22,8 +22,8 @@ for stage in 0[1-6]-*/; do
     }
     echo "stage $number: the skeleton fails at $(grep -o 'Stage0[^ ]* (Failed)' "$work/log" | head -1)"
 
-    # The full server's tests take too long for one more time.
-    [[ $number != 06 ]] || continue
+    # The same tests have passed on the same files: two stages show that here, too, it is they that are built.
+    [[ $number == 01 || $number == 03 ]] || continue
     mkdir -p "$work/original"
     cp -r "$stage" "$work/original/"
     MINE=$work/original scripts/check.sh "$number" --all >"$work/log" 2>&1 || {

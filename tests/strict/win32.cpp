@@ -402,13 +402,15 @@ BOOL SetConsoleCtrlHandler(BOOL (*handler)(DWORD), BOOL) {
     };
     action.sa_flags = SA_RESTART;
     ::sigaction(SIGINT, &action, nullptr);
-    std::thread([] {
-        std::uint64_t times;
-        while (::syscall(SYS_read, interrupts, &times, sizeof times) > 0) {
-            for (; times > 0; --times)
-                console_handler(CTRL_C_EVENT);
-        }
-    }).detach();
+    seen([] {  // what came before it, the handler's thread knows
+        std::thread([] {
+            std::uint64_t times;
+            while (::syscall(SYS_read, interrupts, &times, sizeof times) > 0) {
+                for (; times > 0; --times)
+                    console_handler(CTRL_C_EVENT);
+            }
+        }).detach();
+    });
     return TRUE;
 }
 DWORD GetEnvironmentVariableA(const char* name, char* value, DWORD size) {
