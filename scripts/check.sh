@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of a stage on your code.
 #   check.sh 03               builds mine/03-recv in place of the original; stops at the first test that fails
-#   check.sh 03 --all         runs those behind it too
+#   check.sh 03 --all         runs those after it too
 #   check.sh 03 --upward      and those of every later stage, on your stage
 #   check.sh 03 --exercise 4  runs the test of exercise 4 of note 03 instead
 #   check.sh 03 --strict      runs the stage's tests without Wine, on a Windows that forgives nothing: tests/strict
