@@ -1,4 +1,6 @@
-// Stage 01 from outside: lines of stdin come out of the port as packets, and association alone completes nothing.
+// Stage 01 from outside: lines of stdin come out of the port as packets, and association alone completes nothing. And
+// its operation, from inside.
+#include "01-create-port/port.hpp"
 #include "tests/support/contract.hpp"
 
 #include <set>
@@ -154,6 +156,30 @@ TEST_F(Stage01CreatePort, ManyClientsInTheBacklogChangeNothing) {
     program.send_line("still here");
     program.expect_line("packet: key 1, 10 bytes: still here");
     program.stop();
+}
+
+struct AsksWhatIsPending final : Operation {
+    explicit AsksWhatIsPending(CompletionPort& port) : Operation(port), port_(port) {}
+    void complete(const Packet&) noexcept override { pending_inside = port_.pending(); }
+
+    std::uint64_t pending_inside = 0;
+
+private:
+    CompletionPort& port_;
+};
+
+TEST_F(Stage01CreatePort, AnOperationIsPendingUntilItsHandlerHasReturned) {
+    NEEDS_THE_HEADERS();
+    promise("pending() counts an operation until complete() has returned: who waits for 0 may end what a handler uses");
+    likely("completed_ is incremented before complete() is called, or not at all");
+    CompletionPort port;
+    AsksWhatIsPending operation(port);
+    expect(operation.post(0, 0) == 0, "a posted operation", "an error");
+    const Packet packet = port.wait();
+    expect(packet.operation == &operation, "its packet", "another one");
+    operation.dispatch(packet);
+    expect(operation.pending_inside == 1, "1 pending inside of complete()", std::to_string(operation.pending_inside));
+    expect(port.pending() == 0, "0 pending after it", std::to_string(port.pending()));
 }
 
 }  // namespace

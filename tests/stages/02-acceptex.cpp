@@ -195,6 +195,7 @@ TEST_F(Stage02AcceptEx, SilentClientsAreSweptOutOfThePool) {
     program.stop();
     for (const Client& client : silent)
         program.expect_no_line("accepted " + client.address());
+    expect(program.error_output().empty(), "nothing on stderr: a swept accept has not failed", program.error_output());
 }
 
 TEST_F(Stage02AcceptEx, ASilentClientIsOnlySweptWhenItsTimeIsUp) {
