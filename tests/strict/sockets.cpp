@@ -153,8 +153,7 @@ int send_or_receive(SOCKET handle, bool sends, char* bytes, std::size_t size, in
     }
 }
 
-// By Windows' table: what becomes of `socket` if another one of this program has that address already. 0: it may have
-// it.
+// By Windows' table: the error, if another socket of this program has that address already; else 0.
 int error_of_sharing(const Socket& socket, const sockaddr* address) {
     const auto port_of = [](const sockaddr* of) { return reinterpret_cast<const sockaddr_in*>(of)->sin_port; };
     const auto is_any = [](const sockaddr* of) {
@@ -168,7 +167,7 @@ int error_of_sharing(const Socket& socket, const sockaddr* address) {
         auto* const theirs = reinterpret_cast<sockaddr*>(&storage);
         if (!other->bound || ::getsockname(other->descriptor, theirs, &length) != 0) continue;
         if (other->family != socket.family || port_of(theirs) != port_of(address)) continue;
-        if (is_any(theirs) != is_any(address)) not_modelled("one port bound by its number and with an address");
+        if (is_any(theirs) != is_any(address)) not_modelled("one port on all addresses and on one of them");
         const std::size_t compared = socket.family == AF_INET6 ? offsetof(sockaddr_in6, sin6_scope_id) : 8;
         if (std::memcmp(theirs, address, compared) != 0) continue;  // two addresses of this machine
         if (!socket.shares) return WSAEADDRINUSE;
