@@ -22,6 +22,21 @@ for stage in 0[1-6]-*/; do
     }
     echo "stage $number: the skeleton fails at $(grep -o 'Stage0[^ ]* (Failed)' "$work/log" | head -1)"
 
+    # Each body has a row in the contract, and each hint its original.
+    bodies=$(scripts/check.sh "$number" --hint 2>&1 | sed -nE 's/^  ([a-z_]+) \(.*/\1/p' | sort -u)
+    [[ $(wc -w <<<"$bodies") -ge 4 ]] || {
+        echo "stage $number: --hint lists too little" >&2
+        exit 1
+    }
+    for body in $bodies; do
+        contract=$(scripts/check.sh "$number" --hint "$body" 2>&1)
+        original=$(scripts/check.sh "$number" --hint "$body" 3 2>&1)
+        [[ $contract == *"  must "* && $original == *";"* ]] || {
+            echo "stage $number: no hint for $body" >&2
+            exit 1
+        }
+    done
+
     # The same tests have passed on the same files: two stages show that here, too, it is they that are built.
     [[ $number == 01 || $number == 03 ]] || continue
     mkdir -p "$work/original"
