@@ -1,7 +1,7 @@
 // The receive operation: WSARecv into one buffer, and its three outcomes.
 //
 // Owner: the connection owns the operation and the buffer, and must keep both, and its socket, until the receive has
-// ended. Threads: one receive at a time; start it from any thread, its end is told on a worker.
+// ended. Threads: one receive at a time; start it from any thread, its end is reported on a worker.
 #pragma once
 
 #include "01-create-port/port.hpp"

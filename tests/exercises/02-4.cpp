@@ -37,7 +37,7 @@ TEST_F(Stage02Exercise4, OneCompletionPortServesTwoListeners) {
 }
 
 TEST_F(Stage02Exercise4, TheStopEndsBoth) {
-    promise("at stop the accepts of both listeners are cancelled, and the clients of both are told");
+    promise("at stop the accepts of both listeners are cancelled, and the clients of both are reported");
     likely_when(Symptom::does_not_stop,
                 "Server::stop waits until nothing is pending on the port, and the accepts of the other server are");
     Program program({"0", "--also", "0", "--accepts", "3"});

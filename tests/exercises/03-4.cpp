@@ -25,7 +25,7 @@ std::string sizes(const Program& program, const Client& client) {
 }
 
 TEST_F(Stage03Exercise4, AMessageIsToldWhenItIsWhole) {
-    promise("with --messages, a message that comes in two pieces is told once, when its last byte is there");
+    promise("with --messages, a message that comes in two pieces is reported once, when its last byte is there");
     likely("a receive is taken for a message");
     Program program({"0", "--messages"});
     Client client(program.address());
@@ -39,7 +39,7 @@ TEST_F(Stage03Exercise4, AMessageIsToldWhenItIsWhole) {
 }
 
 TEST_F(Stage03Exercise4, APieceMayHoldSeveralMessages) {
-    promise("messages that come together are told one by one; what follows the last of them begins the next");
+    promise("messages that come together are reported one by one; what follows the last of them begins the next");
     likely("only the first message of a receive is looked for, or the bytes behind it are thrown away");
     Program program({"0", "--messages"});
     Client client(program.address());

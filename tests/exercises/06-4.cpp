@@ -46,7 +46,7 @@ TEST_F(Stage06Exercise4, WhoHasUsedItsQuotaGetsTheEchoThenFin) {
 }
 
 TEST_F(Stage06Exercise4, WhatComesBehindTheQuotaIsThrownAway) {
-    promise("a client that sends on beyond its quota gets the beginning of it back, then FIN, and is told once");
+    promise("a client that sends on beyond its quota gets the beginning of it back, then FIN, and is reported once");
     likely("bytes that come when the connection is ending are still sent back, or are not received at all");
     for (const std::string mode : {"", "--no-skip-on-success"}) {
         Program program(with_quota(mode, "5000"));

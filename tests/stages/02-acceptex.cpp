@@ -100,7 +100,7 @@ TEST_F(Stage02AcceptEx, AClientThatResetsIsNoticed) {
 }
 
 TEST_F(Stage02AcceptEx, StopsWithClientsConnected) {
-    promise("at stop every connection is ended and told, and every accept of the pool completes as cancelled");
+    promise("at stop every connection is ended and reported, and every accept of the pool completes as cancelled");
     likely("the accepts are not cancelled, or the sockets of accepted clients are forgotten");
     Program program({"0", "--accepts", "20"});
     std::vector<Client> clients;
@@ -248,7 +248,7 @@ TEST_F(Stage02AcceptEx, TheTimerAndTheFirstClientMayMeet) {
     likely(
         "its lock is a std::shared_mutex: of two threads that are its first users, MinGW-w64's lets one in unlocked");
     struct Item {
-        explicit Item(std::atomic<bool>& told) : destroyed_while_visited(told) {}
+        explicit Item(std::atomic<bool>& flag) : destroyed_while_visited(flag) {}
         ~Item() {
             if (visited) destroyed_while_visited = true;
         }
@@ -515,8 +515,8 @@ TEST_F(Stage02AcceptEx, AnAcceptThatCannotBePostedAgainComesBack) {
     for (int i = 0; i < 10; ++i)
         clients.emplace_back(server.address());
     server.expect_soon(server.clients, 12, " clients accepted");
-    expect(server.failures >= 1 && server.last_error == WSAENOBUFS, "WSAENOBUFS told",
-           std::to_string(server.failures) + " failures told");
+    expect(server.failures >= 1 && server.last_error == WSAENOBUFS, "WSAENOBUFS reported",
+           std::to_string(server.failures) + " failures reported");
 }
 
 TEST_F(Stage02AcceptEx, AnAcceptThatFailsForTheServersReasonWaits) {

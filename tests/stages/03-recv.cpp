@@ -1,4 +1,4 @@
-// Stage 03 from outside: every byte is counted, and a peer that finished is told from one that was lost.
+// Stage 03 from outside: every byte is counted, and a peer that finished is told apart from one that was lost.
 #include "tests/support/contract.hpp"
 #include "tests/support/windows.hpp"
 
@@ -35,7 +35,7 @@ void serve_ten(Program& program) {
 }
 
 TEST_F(Stage03Recv, BytesAreReceivedAndCounted) {
-    promise("what a client sends is received, and told with its byte count");
+    promise("what a client sends is received, and reported with its byte count");
     likely("no receive is posted when a client is accepted, or the packet's byte count is not used");
     Program program;
     Client client(program.address());
@@ -60,7 +60,7 @@ TEST_F(Stage03Recv, EveryReceiveIsFollowedByTheNext) {
 }
 
 TEST_F(Stage03Recv, ZeroBytesMeansThePeerFinished) {
-    promise("a receive of zero bytes is the client's FIN: it is told as finished, and our side is closed too");
+    promise("a receive of zero bytes is the client's FIN: it is reported as finished, and our side is closed too");
     likely("zero bytes are taken for an error, or for one more receive to post");
     Program program;
     Client client(program.address());
@@ -85,7 +85,8 @@ TEST_F(Stage03Recv, AClientMayFinishWithoutAWord) {
 
 TEST_F(Stage03Recv, AResetMeansThePeerWasLost) {
     promise(
-        "a client that resets while a receive is pending is told as lost, with the error's name and Winsock's number");
+        "a client that resets while a receive is pending is reported as lost, with the error's name and Winsock's "
+        "number");
     likely(
         "a failed packet (FALSE with an OVERLAPPED) is thrown away or taken for the end; 64 from the port is "
         "WSAECONNRESET from WSAGetOverlappedResult");

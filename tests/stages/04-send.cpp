@@ -199,7 +199,7 @@ TEST_F(Stage04Send, ASlowClientStillGetsEverything) {
 }
 
 TEST_F(Stage04Send, AResetWhileASendIsPendingIsTold) {
-    promise("a client that resets while the server sends to it is told as lost, and the others are served");
+    promise("a client that resets while the server sends to it is reported as lost, and the others are served");
     likely("the error of a send is not looked at, so the connection stays for ever; or it is handled twice");
     Program program;
     bool lost = false;
@@ -234,7 +234,7 @@ TEST_F(Stage04Send, GoodClientsAreServedAmongBadOnes) {
 }
 
 TEST_F(Stage04Send, StopsWhileEveryClientIsBusy) {
-    promise("at stop, sends and receives of every client are cancelled and told, and none is left");
+    promise("at stop, sends and receives of every client are cancelled and reported, and none is left");
     likely("only receives are cancelled, or one operation slips through after the cancel: cancel until none is left");
     Program program;
     std::vector<Client> clients;

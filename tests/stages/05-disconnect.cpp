@@ -65,7 +65,7 @@ TEST_F(Stage05Disconnect, TheClientFinishes) {
 }
 
 TEST_F(Stage05Disconnect, TheClientIsLost) {
-    promise("a client that resets is told as lost, with the error's name and Winsock's number");
+    promise("a client that resets is reported as lost, with the error's name and Winsock's number");
     likely("a failed packet is taken for an end, or its number is the port's own (64) instead of Winsock's");
     likely_when(Symptom::line_missing, "after an error a handler returns without release(), so nobody closes it");
     Program program;
@@ -85,7 +85,7 @@ TEST_F(Stage05Disconnect, TheClientIsLost) {
 }
 
 TEST_F(Stage05Disconnect, AStartThatFailsEndsTheConnection) {
-    promise("a client that resets behind its bytes is told once: the answer to them cannot be sent any more");
+    promise("a client that resets right after its bytes is reported once: the answer to them cannot be sent any more");
     likely("a start that failed was not taken off the count, or its error was not looked at: no packet will come");
     Program program;
     std::vector<Client> clients;
@@ -272,7 +272,7 @@ TEST_F(Stage05Disconnect, AClientThatNeverReadsIsIdleToo) {
 }
 
 TEST_F(Stage05Disconnect, ResetWhileTheServerWaitsForTheEnd) {
-    promise("a client that answers the server's FIN with RST ends the connection once, however it is told");
+    promise("a client that answers the server's FIN with RST ends the connection once, however it is reported");
     likely("the timer and the completion both end the connection: only the last of what is pending may close it");
     Program program({"0", "--deadline", "600"});
     for (int i = 0; i < 20; ++i) {
@@ -289,7 +289,7 @@ TEST_F(Stage05Disconnect, ResetWhileTheServerWaitsForTheEnd) {
 }
 
 TEST_F(Stage05Disconnect, TheDeadlineAndTheEndMayMeet) {
-    promise("when the client's end comes just when the deadline passes, exactly one of the two is told");
+    promise("when the client's end comes just when the deadline passes, exactly one of the two is reported");
     likely("the timer closes the socket itself, instead of cancelling and leaving it to the last completion");
     Program program({"0", "--deadline", "0.1", "--idle", "0.1"});
     std::vector<Client> clients;
@@ -313,7 +313,7 @@ TEST_F(Stage05Disconnect, TheDeadlineAndTheEndMayMeet) {
 }
 
 TEST_F(Stage05Disconnect, EveryEndAtTheSameTime) {
-    promise("100 clients that end in five ways at the same time are each told in their own way");
+    promise("100 clients that end in five ways at the same time are each reported in their own way");
     likely(
         "what one connection decides reaches another, or a connection is destroyed while something is pending on it");
     Program program({"0", "--idle", "600", "--deadline", "600"});

@@ -74,19 +74,19 @@ TEST_F(Stage06FullServer, DropsDoNotFloodTheOperator) {
         clients.emplace_back(program.address());
     for (Client& client : clients)
         client.expect_any_end();
-    std::size_t told = 0;
+    std::size_t reported = 0;
     std::size_t more_lines = 0;
-    const auto all_are_told = [&] {
-        told = more_lines = 0;
+    const auto all_are_reported = [&] {
+        reported = more_lines = 0;
         for (const std::string& line : program.lines_starting("dropped ")) {
             const bool is_sum = line.ends_with(" more");
             more_lines += is_sum ? 1 : 0;
-            told += static_cast<std::size_t>(is_sum ? number_before(line, "more") : 1);
+            reported += static_cast<std::size_t>(is_sum ? number_before(line, "more") : 1);
         }
-        return told >= many;
+        return reported >= many;
     };
-    wait_until(all_are_told, "all drops to be printed, alone or in a sum");
-    expect(told == many, std::to_string(many) + " drops", std::to_string(told));
+    wait_until(all_are_reported, "all drops to be printed, alone or in a sum");
+    expect(reported == many, std::to_string(many) + " drops", std::to_string(reported));
     const std::size_t alone = program.lines_starting("dropped ").size() - more_lines;
     // Connecting may take more than the idle timeout: the drops are spread over as many seconds, each in part.
     const auto took = std::chrono::ceil<std::chrono::seconds>(std::chrono::steady_clock::now() - before).count();

@@ -194,7 +194,7 @@ TEST_F(Stage06FullServer, StopWhileClientsComeAndGo) {
         const unsigned before_the_stop = served;
         try {
             stop(program);
-        } catch (...) {  // already told; the threads must go before the test does
+        } catch (...) {  // already reported; the threads must go before the test does
             ending = true;
             for (std::thread& thread : threads)
                 thread.join();
