@@ -137,7 +137,7 @@ private:
     ListeningSocket from_;
     Handler& handler_;
     std::mutex mutex_;       // of the next three
-    bool waits_ = false;     // reported, and its end is not yet
+    bool waits_ = false;     // a shortage was reported, its end not yet
     bool failed_ = false;    // since the last replenish(): an accept, for the server's own reason
     bool accepted_ = false;  // since the last replenish(): a client
     std::vector<std::unique_ptr<AcceptOperation>> accepts_;  // they live as long as the listener

@@ -36,11 +36,10 @@ int read_until_deadline(const Socket& socket) {
     return bytes == SOCKET_ERROR ? -::WSAGetLastError() : bytes;
 }
 
-sockaddr_in loopback(unsigned short port = 0) {
+sockaddr_in loopback() {  // any free port
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = port;
     return address;
 }
 // 0 or the error.
@@ -213,10 +212,7 @@ TEST_CASE("ww.7 AcceptEx on a socket that does not listen fails with 10022; unde
     Socket not_listening = tcp_socket();
     Port port;
     port.associate(not_listening);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::bind(not_listening, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(bind_to(not_listening, loopback()) == 0);
     Accept accept(not_listening);
     const int error = accept.start(not_listening);
     if (on_wine()) {
@@ -259,7 +255,7 @@ TEST_CASE("ww.9 A full backlog refuses the next client, with 10061; under Wine i
     CHECK(error == (on_wine() ? DWORD{WAIT_TIMEOUT} : DWORD{WSAECONNREFUSED}));
 }
 
-TEST_CASE("ww.10 A port that is taken: 10048, and 10013 for who asks to share it by SO_REUSEADDR") {
+TEST_CASE("ww.10 A port that is taken: 10048, and 10013 for a socket that asks to share it by SO_REUSEADDR") {
     for (const bool exclusive : {true, false}) {
         CAPTURE(exclusive);
         Socket first = tcp_socket();

@@ -1,4 +1,4 @@
-// Stage 03 from outside: every byte is counted, and a peer that finished is told apart from one that was lost.
+// Stage 03 from outside: it counts every byte, and distinguishes clients that finished from those that were lost.
 #include "tests/support/contract.hpp"
 #include "tests/support/windows.hpp"
 
