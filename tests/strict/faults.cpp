@@ -47,21 +47,22 @@ Plan& plan() {
 
 std::atomic<bool> has_started{false};
 
+}  // namespace
+
 std::string client_of(const Socket& socket) {
     sockaddr_in address{};
     socklen_t length = sizeof address;
     if (::getpeername(socket.descriptor, reinterpret_cast<sockaddr*>(&address), &length) != 0) return "";
-    return ", client 127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
 }
-
-}  // namespace
 
 DWORD fault(const char* call, const Socket* socket) {
     if (std::strcmp(call, "WSAStartup") == 0) has_started = true;
     const unsigned long number = plan().due(call);
     if (number == 0) return 0;
     const std::string client = socket == nullptr ? "" : client_of(*socket);
-    std::fprintf(stderr, "strict: fault: %s %lu fails with %u%s\n", call, number, plan().error, client.c_str());
+    std::fprintf(stderr, "strict: fault: %s %lu fails with %u%s%s\n", call, number, plan().error,
+                 client.empty() ? "" : ", client ", client.c_str());
     return plan().error;
 }
 

@@ -81,6 +81,7 @@ struct Packet {
     LONG status = 0;
     std::shared_ptr<Request> request;  // null: posted by hand
     std::shared_ptr<char> order;       // what its sender did before is known to its taker
+    std::uint64_t number = 0;          // the request's, or its own
 };
 
 std::shared_ptr<char> released_to_taker();
@@ -180,7 +181,7 @@ struct Kernel {
     std::condition_variable_any changed;
     Handles handles;
     std::map<OVERLAPPED*, std::shared_ptr<Request>> held;  // which OVERLAPPED is whose
-    std::uint64_t begun = 0;                               // requests
+    std::uint64_t begun = 0;                               // requests, and packets posted by hand
 };
 Kernel& kernel();  // made at the first call, which may come before main(), and never destroyed
 
@@ -193,6 +194,7 @@ int fail_winsock(int error);  // SOCKET_ERROR
 
 // The error that the plan has for this call (see faults.cpp), or 0. `socket` is the one whose client suffers by it.
 DWORD fault(const char* call, const Socket* socket = nullptr);
+std::string client_of(const Socket& socket);  // its address, or ""
 
 // What the handle names, for this call; or null, and the error is set: it names nothing of this kind, or the plan has a
 // fault for the call.
@@ -225,15 +227,19 @@ inline const char* file_of(Here where) {
 // A call of the program, from its beginning to its end.
 class TracedCall {
 public:
-    TracedCall(const char* name, Here where);
+    TracedCall(const char* name, Here where, const char* thread = "a thread");
     ~TracedCall();
     TracedCall(const TracedCall&) = delete;
     TracedCall& operator=(const TracedCall&) = delete;
 };
-void trace_begin(const Request& request);
-void trace_complete(const Request& request, DWORD bytes, DWORD error);  // by the kernel
-void trace_end(const Request& request);                                 // handled
-void trace_handling(bool begins);                                       // this thread has packets in its hands
+void trace_begin(const Request& request);           // by this thread
+void trace_post(const Packet& packet, Here where);  // likewise
+void trace_complete(const Request& request, DWORD bytes, DWORD error, bool inside);
+void trace_queued(const Packet& packet);
+void trace_end(const Request& request);  // it has been handled, or has no packet
+void trace_end(const Packet& packet);
+void trace_handling(const std::vector<Packet>& packets);  // from now on this thread has them in its hands
+void trace_handled(const std::vector<Packet>& packets);
 void trace_queue(const Port& port);
 void end_trace();
 
@@ -283,7 +289,7 @@ public:
 private:
     std::shared_ptr<Port> port_;
 };
-void runs_on(std::shared_ptr<Port> port);
+void runs_on(std::shared_ptr<Port> port, std::vector<Packet> packets);
 
 // At the end of a call that has begun an operation: by the schedule, its caller does not go on before others have
 // handled it.

@@ -12,7 +12,7 @@ namespace {
 // The port whose packets this thread is handling. A thread that ends has handled them.
 struct ThisThread {
     std::shared_ptr<Port> port;
-    std::vector<std::shared_ptr<Request>> handling;
+    std::vector<Packet> handling;
     ~ThisThread() {
         const Lock lock;
         packets_handled();
@@ -55,13 +55,15 @@ std::shared_ptr<char> released_to_taker() {
 }
 
 void Port::push(Packet packet) {
+    trace_queued(packet);
     queue.push_back(std::move(packet));
     hand_out();
 }
 
-void runs_on(std::shared_ptr<Port> port) {
+void runs_on(std::shared_ptr<Port> port, std::vector<Packet> packets) {
     this_thread.port = std::move(port);
-    trace_handling(true);
+    this_thread.handling = std::move(packets);
+    trace_handling(this_thread.handling);
 }
 
 void packets_handled() {
@@ -69,10 +71,9 @@ void packets_handled() {
     --this_thread.port->running;
     this_thread.port->hand_out();
     this_thread.port = nullptr;
-    trace_handling(false);
-    for (const auto& request : std::exchange(this_thread.handling, {})) {
-        request->handled = true;
-        trace_end(*request);
+    trace_handled(this_thread.handling);
+    for (const Packet& packet : std::exchange(this_thread.handling, {})) {
+        if (packet.request != nullptr) packet.request->handled = true;
     }
     something_changed();
 }
@@ -94,17 +95,22 @@ Pause::~Pause() {
 namespace {
 
 // 0, or why there is no packet.
-DWORD dequeue(HANDLE handle, std::size_t most, DWORD milliseconds, std::vector<Packet>& packets) {
+DWORD dequeue(const char* name, HANDLE handle, std::size_t most, DWORD milliseconds, std::vector<Packet>& packets,
+              Here here) {
     Lock lock;
     packets_handled();
+    std::optional<TracedCall> call;
+    const auto traced = [&] { call.emplace(name, here, "worker"); };
     const auto port = kernel().handles.find<Port>(handle);
     if (port == nullptr) return ERROR_INVALID_HANDLE;
     if (!port->queue.empty() && port->running < port->concurrency) {
+        traced();
         packets = port->take(most);
         ++port->running;
         trace_queue(*port);
     } else {
         if (milliseconds == 0) return WAIT_TIMEOUT;
+        traced();
         Port::Waiting self{most, {}};
         port->waiting.push_back(&self);
         lock.wait(milliseconds, [&] { return !self.packets.empty() || port->closed; });
@@ -114,12 +120,11 @@ DWORD dequeue(HANDLE handle, std::size_t most, DWORD milliseconds, std::vector<P
         }
         packets = std::move(self.packets);
     }
-    runs_on(port);
+    call.reset();
+    runs_on(port, packets);
     for (const Packet& packet : packets) {
         acquired(packet.order.get());
-        if (packet.request == nullptr) continue;
-        kernel().held.erase(packet.overlapped);
-        this_thread.handling.push_back(packet.request);
+        if (packet.request != nullptr) kernel().held.erase(packet.overlapped);
     }
     return 0;
 }
@@ -129,7 +134,8 @@ DWORD dequeue(HANDLE handle, std::size_t most, DWORD milliseconds, std::vector<P
 
 using namespace strict;
 
-HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD concurrency) {
+HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD concurrency, Here here) {
+    const TracedCall call("CreateIoCompletionPort", here);
     const Lock lock;
     Handles& handles = kernel().handles;
     const auto refuse = [](DWORD error) {
@@ -160,11 +166,12 @@ HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD con
     return port;
 }
 
-BOOL GetQueuedCompletionStatus(HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLAPPED** overlapped, DWORD milliseconds) {
+BOOL GetQueuedCompletionStatus(HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLAPPED** overlapped, DWORD milliseconds,
+                               Here where) {
     *overlapped = nullptr;
     std::vector<Packet> packets;
     const Inside here;
-    const DWORD error = dequeue(port, 1, milliseconds, packets);
+    const DWORD error = dequeue("GetQueuedCompletionStatus", port, 1, milliseconds, packets, where);
     if (error != 0) return fail(error);
     const Packet& packet = packets.front();
     *bytes = packet.bytes;
@@ -174,12 +181,12 @@ BOOL GetQueuedCompletionStatus(HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLA
 }
 
 BOOL GetQueuedCompletionStatusEx(HANDLE port, OVERLAPPED_ENTRY* entries, ULONG most, ULONG* count, DWORD milliseconds,
-                                 BOOL alertable) {
+                                 BOOL alertable, Here where) {
     if (alertable) not_modelled("GetQueuedCompletionStatusEx that is alertable");
     *count = 0;
     std::vector<Packet> packets;
     const Inside here;
-    const DWORD error = dequeue(port, most, milliseconds, packets);
+    const DWORD error = dequeue("GetQueuedCompletionStatusEx", port, most, milliseconds, packets, where);
     if (error != 0) return fail(error);
     for (const Packet& packet : packets)
         entries[(*count)++] = {packet.key, packet.overlapped, with_rubbish(packet.status), packet.bytes};
@@ -191,6 +198,8 @@ BOOL PostQueuedCompletionStatus(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAP
     const Lock lock;
     const auto target = find<Port>(port, "PostQueuedCompletionStatus");
     if (target == nullptr) return FALSE;
-    target->push({key, overlapped, bytes, 0, nullptr, released_to_taker()});
+    Packet packet{key, overlapped, bytes, 0, nullptr, released_to_taker(), ++kernel().begun};
+    trace_post(packet, here);
+    target->push(std::move(packet));
     return TRUE;
 }

@@ -54,7 +54,6 @@ std::shared_ptr<Request> begin(Kind kind, const std::shared_ptr<Socket>& socket,
     overlapped->Internal = static_cast<ULONG_PTR>(Status::pending);
     request->copy = *overlapped;
     released(request.get());
-    trace_begin(*request);
     return request;
 }
 
@@ -107,7 +106,7 @@ void complete(const std::shared_ptr<Request>& request, Status status, std::size_
         something_changed();
     }
     const Socket& socket = *request->socket;
-    trace_complete(*request, static_cast<DWORD>(bytes), error_at_port(static_cast<LONG>(status)));
+    trace_complete(*request, static_cast<DWORD>(bytes), error_at_port(static_cast<LONG>(status)), inside);
     const bool wants_packet = socket.port != nullptr && (event_value & 1) == 0;
     if (!wants_packet || (inside && socket.skips_packets && !failed(status))) {
         kernel().held.erase(request->overlapped);
@@ -115,8 +114,9 @@ void complete(const std::shared_ptr<Request>& request, Status status, std::size_
         trace_end(*request);
         return;
     }
-    Packet packet{socket.key, request->overlapped, static_cast<DWORD>(bytes), static_cast<LONG>(status),
-                  request,    released_to_taker()};
+    Packet packet{
+        socket.key,          request->overlapped, static_cast<DWORD>(bytes), static_cast<LONG>(status), request,
+        released_to_taker(), request->number};
     const auto delay = holds_packet_back();
     if (delay.count() > 0) return push_later(delay, socket.port, std::move(packet));
     socket.port->push(std::move(packet));

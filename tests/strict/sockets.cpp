@@ -27,6 +27,7 @@ int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD
     if (kind == Kind::send && socket->fin_wanted) return fail_winsock(WSAESHUTDOWN);
     const auto request = begin(kind, socket, overlapped, here);
     request->buffers.assign(buffers, buffers + count);
+    trace_begin(*request);
     for (const WSABUF& buffer : request->buffers) {
         if (kind == Kind::receive) {
             kernel_writes(buffer.buf, buffer.len);
@@ -73,6 +74,7 @@ BOOL accept_ex(SOCKET listener_handle, SOCKET accepted_handle, void* output, DWO
     request->data = data;
     request->local = local;
     request->remote = remote;
+    trace_begin(*request);
     kernel_writes(output, data + local + remote);
     released(request.get());
     accepted->in_accept = true;
@@ -104,6 +106,7 @@ BOOL disconnect_ex(SOCKET handle, OVERLAPPED* overlapped, DWORD flags, Here here
     if (!socket->connected || !socket->has_context || socket->disconnect != nullptr) return fail(WSAENOTCONN);
     const auto request = begin(Kind::disconnect, socket, overlapped, here);
     request->flags = flags;
+    trace_begin(*request);
     hold(*request);
     socket->disconnect = request;
     socket->fin_wanted = true;

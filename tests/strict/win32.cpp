@@ -210,7 +210,11 @@ BOOL CloseHandle(HANDLE handle) {
     const auto object = kernel().handles.find(handle);
     if (object == nullptr) return fail(ERROR_INVALID_HANDLE);
     if (std::dynamic_pointer_cast<Socket>(object) != nullptr) not_modelled("CloseHandle of a socket");
-    if (const auto port = std::dynamic_pointer_cast<Port>(object)) port->closed = true;
+    if (const auto port = std::dynamic_pointer_cast<Port>(object)) {
+        port->closed = true;
+        for (const Packet& packet : port->queue)
+            trace_end(packet);
+    }
     kernel().handles.remove(handle);
     something_changed();
     return TRUE;

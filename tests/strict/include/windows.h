@@ -201,10 +201,11 @@ using LPFN_GETACCEPTEXSOCKADDRS = void (*)(void*, DWORD, DWORD, DWORD, sockaddr*
 DWORD GetLastError();
 void SetLastError(DWORD error);
 
-HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD concurrency);
-BOOL GetQueuedCompletionStatus(HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLAPPED** overlapped, DWORD milliseconds);
+HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD concurrency, Here here = Here::current());
+BOOL GetQueuedCompletionStatus(HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLAPPED** overlapped, DWORD milliseconds,
+                               Here here = Here::current());
 BOOL GetQueuedCompletionStatusEx(HANDLE port, OVERLAPPED_ENTRY* entries, ULONG most, ULONG* count, DWORD milliseconds,
-                                 BOOL alertable);
+                                 BOOL alertable, Here here = Here::current());
 BOOL PostQueuedCompletionStatus(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAPPED* overlapped,
                                 Here here = Here::current());
 BOOL SetFileCompletionNotificationModes(HANDLE file, BYTE flags);
