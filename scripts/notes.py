@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
 """Keeps the notes true to the code and the tests.
 
-notes.py refresh    cuts the excerpts in notes/*.md from the sources again, and makes the tables from the samples
-notes.py excerpts   fails where an excerpt is not what the source says now, or a table not what the samples say
+notes.py refresh    cuts the excerpts in notes/*.md from the sources again, and makes the tables from the samples and
+                    the diagrams from the recorded runs
+notes.py excerpts   fails where an excerpt is not what the source says now, a table not what the samples say, or a
+                    diagram not what the run shows
 notes.py claims     fails on a tag without a test case, a case without a tag, and a tag in two places
 notes.py links      fails on a link to what does not exist, and on the name of a stage test that does not exist
 notes.py exercises  fails on an exercise without a proof, and the other way round; and on a test that is not proven
 """
 import collections
+import json
 import pathlib
 import re
 import sys
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests/bench"))
+sys.path[:0] = [str(ROOT / "tests/bench"), str(ROOT / "tests/strict")]
 sys.dont_write_bytecode = True
+import record
 import report
 
 NOTES = sorted((ROOT / "notes").glob("*.md"))
@@ -50,6 +54,30 @@ def region(file, name):
     return None
 
 
+def overtaken(file):
+    """A diagram of the first receive of this run that one worker has handled before the other's call returned."""
+    events = json.loads(read(file))
+    names = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    one = next(each for each in record.operations(events) if record.is_overtaken(each))
+    calls = [event["name"] for event in events[one["taken"] + 1 : one["ended"]]
+             if event["ph"] == "B" and event["tid"] == one["by"]]
+    return "\n    ".join([
+        "```mermaid\nsequenceDiagram",
+        f"participant A as {names[one['lane']]}",
+        "participant kernel",
+        f"participant B as {names[one['by']]}",
+        "A->>kernel: WSARecv",
+        f"Note over kernel: {one['bytes']} bytes",
+        "kernel-->>B: packet",
+        *(f"B->>kernel: {call}" for call in calls),
+        "Note over B: done with the packet",
+        "kernel-->>A: WSARecv returns",
+    ]) + "\n```\n"
+
+
+TABLES = {**report.TABLES, "overtaken": overtaken}
+
+
 def place(note, text, match):
     return f"{note.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}"
 
@@ -72,7 +100,7 @@ def excerpts(refresh):
 
         def tabulate(match):
             head, kind, file, old, tail = match.groups()
-            new = report.TABLES[kind](note.parent / file)
+            new = TABLES[kind](note.parent / file)
             if new != old and not refresh:
                 fault(f"{place(note, text, match)}: {file} says something else; run scripts/notes.py refresh")
             return head + new + tail
