@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs, with apt, what this repository needs on Debian or Ubuntu, and does nothing at all when nothing is missing.
-# serve.sh and test.sh run it first; it can also be run alone. An argument holds further lines for the table below.
+# serve.sh and test.sh run it first; it can also be run alone. An argument holds further lines for the table below; after
+# --only, as in read.sh, it holds all of them.
 set -euo pipefail
 
 # Each line: the package, what shows that it is there (a command or a path), what it is for.
@@ -20,6 +21,11 @@ libfmt-dev                  /usr/include/fmt/format.h              text for spdl
 netcat-openbsd              /usr/bin/nc.openbsd|/bin/nc.openbsd    talks to the servers by hand
 python3                     python3                                checks the notes against the code
 '${1:-}
+only=
+if [[ ${1:-} == --only ]]; then
+    only=yes
+    needed=$2
+fi
 
 is_present() {
     local place
@@ -37,10 +43,11 @@ fail() {
     exit 1
 }
 
-[[ $(uname -m) == x86_64 ]] || fail "these are programs for x64, and Wine does not run them on $(uname -m)."
+[[ -n $only || $(uname -m) == x86_64 ]] || fail "these are programs for x64, and Wine does not run them on $(uname -m)."
 
 # What apt has may be too old: Ubuntu 22.04 has CMake 3.22.
 check_versions() {
+    [[ -z $only ]] || return 0
     local version
     version=$(cmake --version 2>/dev/null | sed -nE '1s/[^0-9]*([0-9]+\.[0-9]+).*/\1/p')
     [[ $(printf '%s\n' 3.25 "$version" | sort -V | head -n 1) == 3.25 ]] ||

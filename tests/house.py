@@ -5,8 +5,9 @@ house.py ascii      fails where a stage's source has a letter that is not ASCII:
                     of China, Japan or Korea, takes the end of such a comment for half of a letter, and swallows the
                     next line
 house.py presets    fails on a preset that cannot be built or tested by its own name, and on the name of a preset that
-                    does not exist, in the notes, the scripts and the workflow
-house.py workflow   fails where the workflow cannot be read, or names a preset, a target or a script that does not exist
+                    does not exist, in the notes, the scripts and the workflows
+house.py workflow   fails where a workflow cannot be read, or names a preset, a target or a script that does not exist,
+                    in the repository or in site/package.json
 """
 import itertools
 import json
@@ -16,7 +17,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WORKFLOW = ROOT / ".github/workflows/build.yml"
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 # Which kind of preset a command takes: the first of these that fits.
 KINDS = [("workflowPresets", r"cmake --workflow"), ("buildPresets", r"cmake --build"), ("testPresets", r"ctest"),
          ("configurePresets", r"cmake")]
@@ -74,26 +75,31 @@ def workflow():
     except ImportError:
         print("skipped: there is no PyYAML (python3-yaml)")
         return
-    try:
-        jobs = yaml.safe_load(read(WORKFLOW))["jobs"]
-    except yaml.YAMLError as error:
-        fault(f"build.yml: {error}")
-        return
     built = "\n".join(read(file) for file in ROOT.glob("**/CMakeLists.txt") if "build" not in file.parts)
+    npm_scripts = json.loads(read(ROOT / "site/package.json"))["scripts"]
+    jobs = {}
+    for file in WORKFLOWS:
+        try:
+            jobs |= {f"{file.name}, job {name}": job for name, job in yaml.safe_load(read(file))["jobs"].items()}
+        except yaml.YAMLError as error:
+            fault(f"{file.name}: {error}")
     count = 0
     for name, job in jobs.items():
         for text in runs(job):
             count += 1
-            place = f"build.yml, job {name}: {text.strip()}"
+            place = f"{name}: {text.strip()}"
             check_presets_in(place, text)
             if "--preset" in text and not re.search(r"--preset[ =][\w-]", text):
                 fault(f"{place}: no preset")
             for target in re.findall(r"--target ([\w-]+)", text):
                 if not re.search(rf"(?<![\w-]){target}(?![\w-])", built):
                     fault(f"{place}: there is no target {target}")
-            for script in re.findall(r"(?:^|[\s;&])((?:\.ci|scripts|tests|cmake)/[\w./-]+)", text):
+            for script in re.findall(r"(?:^|[\s;&])((?:\.ci|scripts|site|tests|cmake)/[\w./-]+)", text):
                 if not os.access(ROOT / script, os.X_OK):
                     fault(f"{place}: there is no script {script}")
+            for script in re.findall(r"npm (?:run )?(test|(?<=run )[\w-]+)", text):
+                if script not in npm_scripts:
+                    fault(f"{place}: site/package.json has no {script}")
     print(f"{count} commands in {len(jobs)} jobs")
 
 

@@ -10,80 +10,81 @@ const read = (name) => JSON.parse(readFileSync(new URL(`${name}.json`, folder), 
 const names = readdirSync(folder).map((file) => file.replace(/\.json$/, ""));
 
 function stepOf(name, holds) {
-  const step = toSteps(read(name)).find(holds);
-  assert.ok(step, "there is such a step");
-  return step;
+    const step = toSteps(read(name)).find(holds);
+    assert.ok(step, "there is such a step");
+    return step;
 }
 
 for (const name of names) {
-  const events = read(name);
-  const steps = toSteps(events);
+    const events = read(name);
+    const steps = toSteps(events);
 
-  test(`${name}: each step is one sentence`, () => {
-    assert.ok(steps.length >= 15);
-    for (const { title } of steps) assert.doesNotMatch(title, /undefined|null|NaN|\[object/);
-  });
+    test(`${name}: each step is one sentence`, () => {
+        assert.ok(steps.length >= 15);
+        for (const { title } of steps) assert.doesNotMatch(title, /undefined|null|NaN|\[object/);
+    });
 
-  test(`${name}: each operation has exactly one owner, and no memory is in two operations`, () => {
-    for (const { title, threads, operations, queue } of steps) {
-      const owners = new Set(["kernel", "port", "program", ...threads.map((thread) => thread.name)]);
-      for (const { owner } of operations) assert.ok(owners.has(owner), `${owner}: ${title}`);
-      const memory = operations.map((operation) => operation.memory).filter(Boolean);
-      assert.equal(new Set(memory).size, memory.length, title);
-      assert.equal(operations.filter(({ owner }) => owner === "port").length, queue.length, title);
-    }
-  });
+    test(`${name}: each operation has exactly one owner, and no memory is in two operations`, () => {
+        for (const { title, threads, operations, queue } of steps) {
+            const owners = new Set(["kernel", "port", "program", ...threads.map((thread) => thread.name)]);
+            for (const { owner } of operations) assert.ok(owners.has(owner), `${owner}: ${title}`);
+            const memory = operations.map((operation) => operation.memory).filter(Boolean);
+            assert.equal(new Set(memory).size, memory.length, title);
+            assert.equal(operations.filter(({ owner }) => owner === "port").length, queue.length, title);
+        }
+    });
 
-  test(`${name}: an operation goes from the kernel to the port, to a worker, to the program`, () => {
-    const rank = { kernel: 0, port: 1, program: 3 };
-    const seen = new Map();
-    for (const { title, operations } of steps)
-      for (const { id, owner } of operations) {
-        const now = rank[owner] ?? 2;
-        const before = seen.get(id) ?? 0;
-        assert.ok(now === before || now === before + 1 || (before === 0 && now === 3), `${id}: ${title}`);
-        seen.set(id, now);
-      }
-  });
+    test(`${name}: an operation goes from the kernel to the port, to a worker, to the program`, () => {
+        const rank = { kernel: 0, port: 1, program: 3 };
+        const seen = new Map();
+        for (const { title, operations } of steps)
+            for (const { id, owner } of operations) {
+                const now = rank[owner] ?? 2;
+                const before = seen.get(id) ?? 0;
+                assert.ok(now === before || now === before + 1 || (before === 0 && now === 3), `${id}: ${title}`);
+                seen.set(id, now);
+            }
+    });
 
-  test(`${name}: at the end nothing is pending, and the port is empty`, () => {
-    const { operations, queue } = steps.at(-1);
-    assert.deepEqual(operations.filter(({ owner }) => owner !== "program"), []);
-    assert.deepEqual(queue, []);
-  });
+    test(`${name}: at the end nothing is pending, and the port is empty`, () => {
+        const { operations, queue } = steps.at(-1);
+        assert.deepEqual(operations.filter(({ owner }) => owner !== "program"), []);
+        assert.deepEqual(queue, []);
+    });
 
-  test(`${name}: a step is the same however one comes to it`, () => {
-    assert.deepEqual(events, read(name)); // toSteps changes nothing in them
-    for (let i = 0; i < steps.length; i += 7) {
-      const until = events.filter(({ ts }) => ts < (steps[i + 1]?.time ?? Infinity));
-      assert.deepEqual(toSteps(until).at(-1), steps[i]); // nothing that comes later shows in it
-    }
-  });
+    test(`${name}: a step is the same however one comes to it`, () => {
+        assert.deepEqual(events, read(name)); // toSteps changes nothing in them
+        for (let i = 0; i < steps.length; i += 7) {
+            const until = events.filter(({ ts }) => ts < (steps[i + 1]?.time ?? Infinity));
+            assert.deepEqual(toSteps(until).at(-1), steps[i]); // nothing that comes later shows in it
+        }
+    });
 }
 
 test("a worker handles an operation whose call has not returned", () => {
-  const step = stepOf("handled-before-the-call-returns", ({ threads }) =>
-    threads.some(({ starts }) => starts !== null && threads.some(({ handles }) => handles.includes(starts))));
-  assert.match(step.title, /takes the packet of receive/);
-  stepOf("handled-before-the-call-returns", ({ title }) => /has been taken: the caller must touch nothing/.test(title));
+    const step = stepOf("handled-before-the-call-returns", ({ threads }) =>
+        threads.some(({ starts }) => starts !== null && threads.some(({ handles }) => handles.includes(starts))));
+    assert.match(step.title, /takes the packet of receive/);
+    const warns = ({ title }) => /has been taken: the caller must touch nothing/.test(title);
+    stepOf("handled-before-the-call-returns", warns);
 });
 
 test("an operation that skips its packet never reaches the port", () => {
-  const step = stepOf("06-full-server", ({ title }) => /no packet comes/.test(title));
-  assert.equal(step.operations.find(({ name }) => step.title.includes(name)).owner, "program");
+    const step = stepOf("06-full-server", ({ title }) => /no packet comes/.test(title));
+    assert.equal(step.operations.find(({ name }) => step.title.includes(name)).owner, "program");
 });
 
 test("a call that fails at once leaves the operation to the program", () => {
-  const at = "03-recv/receive.hpp:39";
-  const operation = { id: 1, name: "receive", tid: 1 };
-  const steps = toSteps([
-    { ph: "M", tid: 0, ts: 0, name: "thread_name", args: { name: "the kernel" } },
-    { ph: "M", tid: 1, ts: 0, name: "thread_name", args: { name: "worker 1" } },
-    { ph: "B", tid: 1, ts: 1, name: "WSARecv", args: { at } },
-    { ...operation, ph: "b", ts: 2, args: { at, buffer: 4096, memory: 1, client: "client 1" } },
-    { ...operation, ph: "e", ts: 3, tid: 0, args: {} },
-    { ph: "E", tid: 1, ts: 4, args: {} },
-  ]);
-  assert.match(steps.at(-1).title, /it fails, and no packet comes\. The call returns: failed$/);
-  assert.equal(steps.at(-1).operations[0].owner, "program");
+    const at = "03-recv/receive.hpp:39";
+    const operation = { id: 1, name: "receive", tid: 1 };
+    const steps = toSteps([
+        { ph: "M", tid: 0, ts: 0, name: "thread_name", args: { name: "the kernel" } },
+        { ph: "M", tid: 1, ts: 0, name: "thread_name", args: { name: "worker 1" } },
+        { ph: "B", tid: 1, ts: 1, name: "WSARecv", args: { at } },
+        { ...operation, ph: "b", ts: 2, args: { at, buffer: 4096, memory: 1, client: "client 1" } },
+        { ...operation, ph: "e", ts: 3, tid: 0, args: {} },
+        { ph: "E", tid: 1, ts: 4, args: {} },
+    ]);
+    assert.match(steps.at(-1).title, /it fails, and no packet comes\. The call returns: failed$/);
+    assert.equal(steps.at(-1).operations[0].owner, "program");
 });

@@ -1,0 +1,16 @@
+import DefaultTheme from "vitepress/theme-without-fonts";
+import CodeLines from "./CodeLines.vue";
+import Layout from "./Layout.vue";
+import Mermaid from "./Mermaid.vue";
+import RunPlayer from "./RunPlayer.vue";
+import "./style.css";
+
+export default {
+    extends: DefaultTheme,
+    Layout,
+    enhanceApp({ app }) {
+        app.component("CodeLines", CodeLines);
+        app.component("Mermaid", Mermaid);
+        app.component("RunPlayer", RunPlayer);
+    },
+};
