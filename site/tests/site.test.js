@@ -54,6 +54,7 @@ async function visit(address, options, use) {
     page.on("response", (response) => response.ok() || response.status() === 304 || faults.push(`${response.status()} ${response.url()}`));
     try {
         await page.goto(home + address, { waitUntil: "networkidle" });
+        await page.waitForFunction(() => document.querySelector("#app").__vue_app__); // from now on it listens
         await use(page);
         assert.deepEqual(faults, [], address);
     } finally {
