@@ -21,11 +21,7 @@ libfmt-dev                  /usr/include/fmt/format.h              text for spdl
 netcat-openbsd              /usr/bin/nc.openbsd|/bin/nc.openbsd    talks to the servers by hand
 python3                     python3                                checks the notes against the code
 '${1:-}
-only=
-if [[ ${1:-} == --only ]]; then
-    only=yes
-    needed=$2
-fi
+[[ ${1:-} != --only ]] || needed=$2
 
 is_present() {
     local place
@@ -43,11 +39,11 @@ fail() {
     exit 1
 }
 
-[[ -n $only || $(uname -m) == x86_64 ]] || fail "these are programs for x64, and Wine does not run them on $(uname -m)."
+[[ $needed != *wine64* || $(uname -m) == x86_64 ]] || fail "these are programs for x64, and Wine does not run them on $(uname -m)."
 
 # What apt has may be too old: Ubuntu 22.04 has CMake 3.22.
 check_versions() {
-    [[ -z $only ]] || return 0
+    [[ $needed == *cmake* ]] || return 0
     local version
     version=$(cmake --version 2>/dev/null | sed -nE '1s/[^0-9]*([0-9]+\.[0-9]+).*/\1/p')
     [[ $(printf '%s\n' 3.25 "$version" | sort -V | head -n 1) == 3.25 ]] ||

@@ -22,7 +22,7 @@ export default defineConfig({
     lang: "en",
     base,
     srcDir: "..",
-    srcExclude: ["build/**", "fetched/**", "mine/**", "site/README.md"],
+    srcExclude: ["build/**", "mine/**", "site/README.md"],
     outDir: path.join(root, "build/site/dist"),
     cacheDir: path.join(root, "build/site/cache"),
     rewrites: (page) => page.replace(/^site\//, "").replace(/(^|\/)README\.md$/, "$1index.md"),

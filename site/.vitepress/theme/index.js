@@ -1,5 +1,4 @@
 import DefaultTheme from "vitepress/theme-without-fonts";
-import CodeLines from "./CodeLines.vue";
 import Layout from "./Layout.vue";
 import Mermaid from "./Mermaid.vue";
 import RunPlayer from "./RunPlayer.vue";
@@ -9,7 +8,6 @@ export default {
     extends: DefaultTheme,
     Layout,
     enhanceApp({ app }) {
-        app.component("CodeLines", CodeLines);
         app.component("Mermaid", Mermaid);
         app.component("RunPlayer", RunPlayer);
     },
