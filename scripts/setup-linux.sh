@@ -39,7 +39,8 @@ fail() {
     exit 1
 }
 
-[[ $needed != *wine64* || $(uname -m) == x86_64 ]] || fail "these are programs for x64, and Wine does not run them on $(uname -m)."
+[[ $needed != *wine64* || $(uname -m) == x86_64 ]] ||
+    fail "these are programs for x64, and Wine does not run them on $(uname -m)."
 
 # What apt has may be too old: Ubuntu 22.04 has CMake 3.22.
 check_versions() {
