@@ -5,7 +5,8 @@ notes.py refresh    cuts the excerpts in notes/*.md from the sources again, and 
                     the diagrams from the recorded runs
 notes.py excerpts   fails where an excerpt is not what the source says now, a table not what the samples say, or a
                     diagram not what the run shows
-notes.py claims     fails on a tag without a test case, a case without a tag, and a tag in two places
+notes.py claims     fails on a tag without a test case, a case without a tag, a tag in two places, and a case that does
+                    not say where Windows documents it
 notes.py links      fails on a link to what does not exist, and on the name of a stage test that does not exist
 notes.py exercises  fails on an exercise without a proof, and the other way round; and on a test that is not proven
 """
@@ -126,6 +127,10 @@ def claims():
         text = read(file)
         for match in CASE.finditer(text):
             cases[match[1]].append(place(file, text, match))
+            above = re.search(r"(?:^//.*\n)*\Z", text[: match.start()], re.M)[0]
+            if not re.search(r"^// Windows: \S", above, re.M):
+                fault(f"{place(file, text, match)}: {match[1]} does not say where Windows documents it; write above it "
+                      "'// Windows: ' and a page and its section, a test of Wine's, or 'no source; ' and why")
         if text.count("TEST_CASE(") != len(CASE.findall(text)):
             fault(f"{file.relative_to(ROOT)}: a case without a tag")
     for tag in sorted(tags.keys() | cases.keys()):

@@ -25,6 +25,7 @@ struct Connected {
     }
 };
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
 TEST_CASE("00.1 Data that arrives while no operation is pending makes no packet") {
     Connected connected;
     connected.client_sends("hello");
@@ -39,6 +40,8 @@ TEST_CASE("00.1 Data that arrives while no operation is pending makes no packet"
     CHECK(none.overlapped == nullptr);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("00.2 A call that fails at once, with another error than pending, never gives a packet") {
     Port port;
     const Socket unconnected = tcp_socket();
@@ -51,6 +54,7 @@ TEST_CASE("00.2 A call that fails at once, with another error than pending, neve
     CHECK(none.overlapped == nullptr);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks
 TEST_CASE("00.3 When the packet of a receive has come, the bytes already lie in the buffer that the call was given") {
     Connected connected;
     std::array<char, 16> buffer{};
@@ -65,6 +69,7 @@ TEST_CASE("00.3 When the packet of a receive has come, the bytes already lie in 
     CHECK(left == 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks
 TEST_CASE("00.4 Cancelling a pending operation does not take its packet away: it comes, as a failure with error 995") {
     Connected connected;
     std::array<char, 16> buffer;
@@ -79,6 +84,7 @@ TEST_CASE("00.4 Cancelling a pending operation does not take its packet away: it
     CHECK(connected.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, How I/O completion ports work
 TEST_CASE(
     "00.5 Each operation that was started gives exactly one packet, which carries the address of its OVERLAPPED") {
     Connected connected;
@@ -102,6 +108,8 @@ TEST_CASE(
     CHECK(connected.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-exitthread, Remarks,
+// and Wine's test ws2_32/tests/afd.c
 TEST_CASE("00.6 Any thread may take the packet, and the thread that started the operation may have ended before") {
     Connected connected;
     std::array<char, 16> buffer{};

@@ -65,6 +65,7 @@ int most_at_once(DWORD concurrency, int threads) {
     return most;
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Parameters
 TEST_CASE("01.1 With no file every call makes another port, and the existing port must be NULL") {
     const Port one;
     const Port other;
@@ -75,12 +76,15 @@ TEST_CASE("01.1 With no file every call makes another port, and the existing por
     if (on_wine()) CHECK(error == ERROR_INVALID_PARAMETER);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Return value
 TEST_CASE("01.2 Association gives the same port handle back, and no new one") {
     const Port port;
     const Socket socket = tcp_socket();
     CHECK(::CreateIoCompletionPort(socket.handle(), port.get(), 1, 0) == port.get());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Parameters,
+// and Wine's test kernel32/tests/file.c
 TEST_CASE("01.3 A file or socket that was not made for overlapped I/O is refused with ERROR_INVALID_PARAMETER") {
     wchar_t folder[MAX_PATH];
     wchar_t name[MAX_PATH];
@@ -99,6 +103,7 @@ TEST_CASE("01.3 A file or socket that was not made for overlapped I/O is refused
     CHECK(associate(plain.handle(), port.get()) == ERROR_INVALID_PARAMETER);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Parameters
 TEST_CASE("01.4 What is no file cannot be associated, and what is no port takes none: the answer is NULL") {
     const Port port;
     const Handle event(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
@@ -109,6 +114,7 @@ TEST_CASE("01.4 What is no file cannot be associated, and what is no port takes 
     CHECK_FALSE(::PostQueuedCompletionStatus(event.value, 0, 0, nullptr));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Remarks
 TEST_CASE("01.5 A port takes any number of sockets, each with a key of its own or with the same") {
     const Port port;
     std::vector<Socket> sockets;
@@ -118,6 +124,7 @@ TEST_CASE("01.5 A port takes any number of sockets, each with a key of its own o
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Remarks
 TEST_CASE("01.6 A socket is associated once: again is refused, with any port and key, and the first key stays") {
     Port port;
     const Port other;
@@ -137,6 +144,7 @@ TEST_CASE("01.6 A socket is associated once: again is refused, with any port and
     CHECK(port.get_packet().key == 1);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Remarks
 TEST_CASE("01.7 An association outlives the handle of its port") {
     const Socket socket = tcp_socket();
     {
@@ -147,6 +155,7 @@ TEST_CASE("01.7 An association outlives the handle of its port") {
     CHECK(associate(socket.handle(), port.get()) != 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Syntax
 TEST_CASE("01.8 The key is as wide as a pointer: a cast to DWORD would cut it") {
     static_assert(sizeof(ULONG_PTR) == sizeof(void*));
     constexpr ULONG_PTR wide = ~ULONG_PTR{0} / 7;  // 0x2492492492492492 in a 64-bit program
@@ -160,6 +169,7 @@ TEST_CASE("01.8 The key is as wide as a pointer: a cast to DWORD would cut it") 
     CHECK(port.get_packet().key == wide);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Parameters
 TEST_CASE("01.9 The concurrency value bounds the threads that compute at the same time, and 0 means the processors") {
     if (on_wine()) {
         MESSAGE("skipped under Wine: it takes the number and does nothing with it");
@@ -171,6 +181,7 @@ TEST_CASE("01.9 The concurrency value bounds the threads that compute at the sam
     CHECK(most_at_once(0, twice) < twice);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, Threads and Concurrency
 TEST_CASE("01.10 A handler that blocks does not hold up the port, even with a concurrency of 1") {
     Port port(1);
     const Handle go_on(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
@@ -193,6 +204,8 @@ TEST_CASE("01.10 A handler that blocks does not hold up the port, even with a co
     CHECK(waited == WAIT_OBJECT_0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("01.11 FALSE with an OVERLAPPED is a packet too: of an operation that failed, with its key and its bytes") {
     Port port;
     Pair pair = connected_pair();
@@ -208,6 +221,8 @@ TEST_CASE("01.11 FALSE with an OVERLAPPED is a packet too: of an operation that 
     CHECK(packet.bytes == 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/postqueuedcompletionstatus, Remarks,
+// and Wine's test ntdll/tests/sync.c
 TEST_CASE("01.12 A posted packet may have no OVERLAPPED: the wait then returns TRUE and NULL") {
     Port port;
     REQUIRE(::PostQueuedCompletionStatus(port.get(), 3, 9, nullptr));
@@ -218,6 +233,8 @@ TEST_CASE("01.12 A posted packet may have no OVERLAPPED: the wait then returns T
     CHECK(packet.key == 9);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("01.13 A wait that times out returns FALSE, 258 and a NULL OVERLAPPED, and leaves key and bytes alone") {
     const Port port;
     for (const DWORD milliseconds : {0u, 1u, 50u}) {
@@ -235,6 +252,8 @@ TEST_CASE("01.13 A wait that times out returns FALSE, 258 and a NULL OVERLAPPED,
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ntdll/tests/sync.c
 TEST_CASE("01.14 Closing the port ends the waits on it with error 735; on Wine 8.0 it wakes nobody") {
     // Nothing tells that a thread has begun to wait. If the port was closed too early, the thread found none and says
     // so with another error: then it gets a longer start.
@@ -265,6 +284,7 @@ TEST_CASE("01.14 Closing the port ends the waits on it with error 735; on Wine 8
     }
 }
 
+// Windows: Wine's test ntdll/tests/sync.c, which passes there; of posting, no source
 TEST_CASE("01.15 On a port that is closed, waiting and posting fail with ERROR_INVALID_HANDLE") {
     Port port;
     const HANDLE handle = port.get();
@@ -282,6 +302,8 @@ TEST_CASE("01.15 On a port that is closed, waiting and posting fail with ERROR_I
     CHECK(post_error == ERROR_INVALID_HANDLE);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/postqueuedcompletionstatus, Remarks,
+// and Wine's test kernel32/tests/file.c
 TEST_CASE("01.16 A posted packet brings its three values as they are, and nothing looks into the OVERLAPPED") {
     Port port;
     const struct {
@@ -299,6 +321,8 @@ TEST_CASE("01.16 A posted packet brings its three values as they are, and nothin
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("01.17 With the low bit of hEvent set, the event is signalled and no packet is queued") {
     Port port;
     Pair pair = connected_pair();
@@ -314,6 +338,8 @@ TEST_CASE("01.17 With the low bit of hEvent set, the event is signalled and no p
     CHECK(port.wait(100).error == WAIT_TIMEOUT);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, and Wine's test kernel32/tests/file.c
+// (the page says both that the oldest packet is taken first and that the order may be another)
 TEST_CASE("01.18 Packets wait until somebody takes them, and come out in the order in which they were queued") {
     Port port;
     for (ULONG_PTR key = 1; key <= 1000; ++key)
@@ -327,6 +353,7 @@ TEST_CASE("01.18 Packets wait until somebody takes them, and come out in the ord
     CHECK(in_order);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, How I/O completion ports work
 TEST_CASE("01.19 Association alone queues no packet: a client connects and sends, and the port stays empty") {
     Port port;
     const Socket listener = listening_socket();
@@ -338,6 +365,7 @@ TEST_CASE("01.19 Association alone queues no packet: a client connects and sends
     CHECK(none.overlapped == nullptr);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Parameters
 TEST_CASE("01.20 The key names the handle, the OVERLAPPED the operation") {
     Port port;
     Pair one = connected_pair();
@@ -362,6 +390,7 @@ TEST_CASE("01.20 The key names the handle, the OVERLAPPED the operation") {
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, How I/O completion ports work
 TEST_CASE("01.21 Whichever threads wait, each packet wakes one of them and is taken exactly once") {
     Port port;
     constexpr std::size_t count = 5000;
@@ -386,6 +415,8 @@ TEST_CASE("01.21 Whichever threads wait, each packet wakes one of them and is ta
     CHECK(std::all_of(taken.begin() + 1, taken.end(), [](const std::atomic<int>& times) { return times == 1; }));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, How I/O completion ports work,
+// and Wine's test ntdll/tests/sync.c
 TEST_CASE("01.22 Of the threads that wait, the one that began last gets the next packet") {
     if (on_wine()) {
         MESSAGE("skipped under Wine: 8.0 wakes the one that began first");
@@ -427,6 +458,7 @@ TEST_CASE("01.22 Of the threads that wait, the one that began last gets the next
 
 }  // namespace
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Remarks
 TEST_CASE("01.23 With a file and no existing port, one call makes a port and associates the file with it") {
     const Pair pair = connected_pair();
     const Handle port(::CreateIoCompletionPort(pair.server.handle(), nullptr, 7, 0));

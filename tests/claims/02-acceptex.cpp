@@ -82,6 +82,8 @@ bool same_address(const sockaddr* one, const sockaddr_in& other) {
     return copy.sin_port == other.sin_port && copy.sin_addr.s_addr == other.sin_addr.s_addr;
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.1 WSAIoctl gives the address of AcceptEx for its GUID, and refuses a GUID it does not know with 10022") {
     const Socket socket = tcp_socket();
     GUID id = WSAID_ACCEPTEX;
@@ -97,6 +99,8 @@ TEST_CASE("02.1 WSAIoctl gives the address of AcceptEx for its GUID, and refuses
     CHECK(::WSAGetLastError() == WSAEINVAL);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.2 AcceptEx returns a BOOL: FALSE with ERROR_IO_PENDING is its normal success, and a packet comes") {
     Listening on;
     Accept accept;
@@ -113,6 +117,8 @@ TEST_CASE("02.2 AcceptEx returns a BOOL: FALSE with ERROR_IO_PENDING is its norm
     CHECK(refused.returned == FALSE);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.3 A bound accept socket, or a listener that does not listen, is refused on Windows and taken by Wine") {
     Listening on;
     sockaddr_in address{};
@@ -139,6 +145,7 @@ TEST_CASE("02.3 A bound accept socket, or a listener that does not listen, is re
     }
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("02.4 A socket that already waits in one AcceptEx is refused by the next with WSAEINVAL") {
     Listening on;
     Accept first;
@@ -152,6 +159,8 @@ TEST_CASE("02.4 A socket that already waits in one AcceptEx is refused by the ne
     CHECK(on.port.get_packet().overlapped == &first);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.5 With a receive length of 0 an accept completes when a client connects, or at once if one waits") {
     Listening on;
     Accept before;
@@ -171,6 +180,8 @@ TEST_CASE("02.5 With a receive length of 0 an accept completes when a client con
     CHECK(late.overlapped == &after);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.6 With a receive length an accept completes with the first data, at the buffer's front, and its count") {
     Listening on;
     Accept accept;
@@ -183,6 +194,8 @@ TEST_CASE("02.6 With a receive length an accept completes with the first data, a
     CHECK(std::string_view(accept.buffer.data(), 5) == "hello");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.7 An address length short of the 16 extra bytes fails the accept on Windows; Wine accepts with it") {
     Listening on;
     Accept accept;
@@ -199,6 +212,8 @@ TEST_CASE("02.7 An address length short of the 16 extra bytes fails the accept o
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.8 AcceptEx without room for the client's address fails at once with WSAEFAULT") {
     Listening on;
     Accept accept;
@@ -206,6 +221,8 @@ TEST_CASE("02.8 AcceptEx without room for the client's address fails at once wit
     CHECK(on.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-getacceptexsockaddrs, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.9 GetAcceptExSockaddrs, given the lengths that AcceptEx was given, finds both addresses in the buffer") {
     for (const DWORD receive_size : {DWORD{0}, DWORD{64}}) {
         CAPTURE(receive_size);
@@ -231,6 +248,7 @@ TEST_CASE("02.9 GetAcceptExSockaddrs, given the lengths that AcceptEx was given,
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks
 TEST_CASE("02.10 Before SO_UPDATE_ACCEPT_CONTEXT, getpeername and shutdown fail on an accepted socket") {
     if (on_wine()) {
         MESSAGE("skipped under Wine: the accepted socket is whole from the start, and the option does nothing");
@@ -247,6 +265,7 @@ TEST_CASE("02.10 Before SO_UPDATE_ACCEPT_CONTEXT, getpeername and shutdown fail 
     CHECK(::shutdown(accept.socket, SD_SEND) == SOCKET_ERROR);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks
 TEST_CASE("02.11 After SO_UPDATE_ACCEPT_CONTEXT, getpeername, getsockname and shutdown work on an accepted socket") {
     Listening on;
     Accept accept;
@@ -264,6 +283,7 @@ TEST_CASE("02.11 After SO_UPDATE_ACCEPT_CONTEXT, getpeername, getsockname and sh
     CHECK(sees_an_end(client));
 }
 
+// Windows: no source; libuv's tcp.c does keep several accepts pending on a listener
 TEST_CASE("02.12 Several accepts may be pending on one listener, and each takes one client") {
     Listening on;
     std::array<Accept, 3> accepts;
@@ -290,6 +310,7 @@ TEST_CASE("02.12 Several accepts may be pending on one listener, and each takes 
         CHECK(ports.count(local_address(client).sin_port) == 1);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks
 TEST_CASE("02.13 Wine 8.0 leaves out the addresses of a client that only finished; getpeername knows them everywhere") {
     Listening on;
     Accept accept;
@@ -311,6 +332,8 @@ TEST_CASE("02.13 Wine 8.0 leaves out the addresses of a client that only finishe
     CHECK(same_address(reinterpret_cast<const sockaddr*>(&peer), local_address(client)));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Example Code,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE(
     "02.14 An accepted socket does not inherit the listener's port: it is associated by itself, before or after") {
     for (const bool before : {true, false}) {
@@ -334,6 +357,8 @@ TEST_CASE(
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Return value,
+// and Go's internal/poll/fd_windows.go
 TEST_CASE("02.15 A client that resets before its turn may fail one AcceptEx, and the next one serves the next client") {
     Listening on;
     Socket gone = connected_to(on.listener);
@@ -365,6 +390,7 @@ TEST_CASE("02.15 A client that resets before its turn may fail one AcceptEx, and
     if (on_wine()) CHECK(failures == 1);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("02.16 A client that only finishes completes an accept that waits for data, with success and 0 bytes") {
     Listening on;
     Accept accept;
@@ -376,6 +402,7 @@ TEST_CASE("02.16 A client that only finishes completes an accept that waits for 
     CHECK(packet.bytes == 0);
 }
 
+// Windows: Go's internal/poll/fd_windows.go, which meets it there
 TEST_CASE("02.17 A client that resets while an accept waits for its data fails that accept, as the packet says") {
     Listening on;
     Accept accept;
@@ -389,6 +416,7 @@ TEST_CASE("02.17 A client that resets while an accept waits for its data fails t
     if (on_wine()) CHECK(packet.error == ERROR_NETNAME_DELETED);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks
 TEST_CASE("02.18 A silent client holds an accept that waits for data; the next client needs another accept") {
     Listening on;
     Accept held;
@@ -409,6 +437,8 @@ TEST_CASE("02.18 A silent client holds an accept that waits for data; the next c
     CHECK(on.port.get_packet().overlapped == &held);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE(
     "02.19 SO_CONNECT_TIME on the accept socket is all ones until a client is there, and then its age in seconds") {
     Listening on;
@@ -422,6 +452,8 @@ TEST_CASE(
     CHECK(on.port.get_packet().returned_true);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.20 Closing the accept socket ends the accept with a failed packet, and its silent client sees an end") {
     Listening on;
     Accept accept;
@@ -435,6 +467,8 @@ TEST_CASE("02.20 Closing the accept socket ends the accept with a failed packet,
     CHECK(sees_an_end(client));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("02.21 CancelIoEx on the listener fails every pending accept with 995, and the listener can still accept") {
     Listening on;
     std::array<Accept, 3> accepts;

@@ -5,6 +5,8 @@
 
 using namespace claims;
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.1 A receive that finds bytes waiting returns 0, and its packet comes all the same") {
     Connection connection;
     Operation operation;
@@ -20,6 +22,8 @@ TEST_CASE("03.1 A receive that finds bytes waiting returns 0, and its packet com
     CHECK(connection.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.2 A receive that finds nothing says WSA_IO_PENDING, and completes with the first bytes that come") {
     Connection connection;
     Operation operation;
@@ -34,6 +38,8 @@ TEST_CASE("03.2 A receive that finds nothing says WSA_IO_PENDING, and completes 
     CHECK(std::string(buffer, 3) == "abc");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.3 A receive that fails at once, with any error but WSA_IO_PENDING, puts no packet on the port") {
     Port port;
     const Socket unconnected = tcp_socket();
@@ -44,6 +50,7 @@ TEST_CASE("03.3 A receive that fails at once, with any error but WSA_IO_PENDING,
     CHECK(port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks
 TEST_CASE("03.4 The WSABUF may be gone when WSARecv has returned, the memory that it points to may not") {
     Connection connection;
     Operation operation;
@@ -60,6 +67,8 @@ TEST_CASE("03.4 The WSABUF may be gone when WSARecv has returned, the memory tha
     CHECK(other[0] == '\0');
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.5 Several buffers are filled in their order, each to its end before the next") {
     Connection connection;
     Operation operation;
@@ -77,6 +86,7 @@ TEST_CASE("03.5 Several buffers are filled in their order, each to its end befor
     CHECK(std::string(third) == "f");
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("03.6 A receive of no buffers at all is refused on Windows; Wine 8.0 takes it and leaves it pending") {
     Connection connection;
     Operation operation;
@@ -95,6 +105,7 @@ TEST_CASE("03.6 A receive of no buffers at all is refused on Windows; Wine 8.0 t
     CHECK(connection.port.get_packet().overlapped == &operation);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Parameters
 TEST_CASE("03.7 The place for the byte count may be null: the packet carries the count") {
     Connection connection;
     Operation operation;
@@ -109,6 +120,7 @@ TEST_CASE("03.7 The place for the byte count may be null: the packet carries the
 
 static void CALLBACK routine(DWORD, DWORD, OVERLAPPED*, DWORD) {}
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("03.8 A completion routine is refused on a socket that is associated with a port") {
     Connection connection;
     Operation operation;
@@ -122,6 +134,7 @@ TEST_CASE("03.8 A completion routine is refused on a socket that is associated w
     CHECK(connection.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks
 TEST_CASE("03.9 Receives do not keep the borders of the sends: one may take two of them, or a part of one") {
     Connection connection;
     Operation operation;
@@ -138,6 +151,8 @@ TEST_CASE("03.9 Receives do not keep the borders of the sends: one may take two 
     CHECK(std::string(buffer, 3) == "def");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.10 Zero bytes with success mean that the peer has finished, and every later receive says so again") {
     Connection connection;
     Operation operation;
@@ -156,6 +171,7 @@ TEST_CASE("03.10 Zero bytes with success mean that the peer has finished, and ev
     }
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("03.11 A receive into zero bytes completes with zero bytes when data comes, and takes none of it") {
     Connection connection;
     Operation nothing;
@@ -172,6 +188,7 @@ TEST_CASE("03.11 A receive into zero bytes completes with zero bytes when data c
     CHECK(std::string(buffer) == "hello");
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("03.12 A reset fails the pending receive: ERROR_NETNAME_DELETED by the port, WSAECONNRESET by Winsock") {
     Connection connection;
     Operation operation;
@@ -186,6 +203,8 @@ TEST_CASE("03.12 A reset fails the pending receive: ERROR_NETNAME_DELETED by the
     CHECK(operation.result(connection.server) == WSAECONNRESET);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.13 Several receives may be pending on one socket; they are filled in the order of the calls") {
     Connection connection;
     std::array<Operation, 3> operations;
@@ -200,6 +219,8 @@ TEST_CASE("03.13 Several receives may be pending on one socket; they are filled 
     CHECK(std::string(buffers[2], 2) == "ef");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("03.14 A receive started after the reset fails at once on Windows; on Wine 8.0 it looks like a FIN") {
     Connection connection;
     Operation first;
@@ -220,6 +241,7 @@ TEST_CASE("03.14 A receive started after the reset fails at once on Windows; on 
     CHECK(packet.bytes == 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Remarks
 TEST_CASE("03.15 Bytes that come together with FIN fill every pending receive first; under Wine not always") {
     if (on_wine()) {
         MESSAGE("skipped under Wine: now and then it completes a later receive with zero bytes before the bytes");

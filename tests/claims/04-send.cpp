@@ -5,6 +5,8 @@
 
 using namespace claims;
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("04.1 A small send returns 0 at once, and its packet with the whole count comes all the same") {
     Connection connection;
     Operation operation;
@@ -18,6 +20,7 @@ TEST_CASE("04.1 A small send returns 0 at once, and its packet with the whole co
     CHECK(receive_text(connection.client, 5) == "hello");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks
 TEST_CASE("04.2 One send gathers its buffers in their order, as one piece, and counts them together") {
     Connection connection;
     Operation operation;
@@ -31,6 +34,8 @@ TEST_CASE("04.2 One send gathers its buffers in their order, as one piece, and c
     CHECK(receive_text(connection.client, 12) == "hello world\n");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks
+// (its Parameters, lpBuffers, would have the array stay valid until the end of the send)
 TEST_CASE("04.3 The WSABUFs may be gone when WSASend has returned, the bytes that they point to may not") {
     Connection connection;
     Operation operation;
@@ -50,6 +55,7 @@ TEST_CASE("04.3 The WSABUFs may be gone when WSASend has returned, the bytes tha
     CHECK(connection.port.get_packet().bytes == 2 * half);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks
 TEST_CASE("04.4 A completed send says nothing of the peer: it completes before anybody has accepted the connection") {
     Port port;
     Operation operation;
@@ -62,6 +68,8 @@ TEST_CASE("04.4 A completed send says nothing of the peer: it completes before a
     CHECK(packet.bytes == 5);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("04.5 A send to a peer that does not read stays pending, and completes when the peer has read enough") {
     Connection connection;
     const StuckSend send(connection.port, connection.server);
@@ -70,6 +78,7 @@ TEST_CASE("04.5 A send to a peer that does not read stays pending, and completes
     CHECK(connection.port.get_packet().returned_true);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("04.6 A send that was pending completes with the whole count, not with a part") {
     Connection connection;
     const StuckSend send(connection.port, connection.server);
@@ -80,6 +89,8 @@ TEST_CASE("04.6 A send that was pending completes with the whole count, not with
     CHECK(connection.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks, of the bytes' order;
+// that of the packets may differ: https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
 TEST_CASE("04.7 Sends that one thread starts one after the other go out, and complete, in the order of the calls") {
     Connection connection;
     StuckSend first(connection.port, connection.server);
@@ -98,6 +109,7 @@ TEST_CASE("04.7 Sends that one thread starts one after the other go out, and com
         CHECK(connection.port.get_packet().overlapped == next);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-shutdown, Remarks
 TEST_CASE("04.8 Our FIN waits for a send that is pending: the peer receives every byte of it, and then the end") {
     Connection connection;
     const StuckSend send(connection.port, connection.server);
@@ -111,6 +123,8 @@ TEST_CASE("04.8 Our FIN waits for a send that is pending: the peer receives ever
     CHECK(packet.bytes == send.size());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("04.9 A send after our own FIN fails at once with WSAESHUTDOWN, and no packet comes") {
     Connection connection;
     Operation operation;
@@ -119,6 +133,7 @@ TEST_CASE("04.9 A send after our own FIN fails at once with WSAESHUTDOWN, and no
     CHECK(connection.port.is_empty());
 }
 
+// Windows: no source; TCP itself (RFC 9293, 3.10.7.4) says so of outstanding sends
 TEST_CASE("04.10 A send fails when the peer resets the connection while it is pending") {
     Connection connection;
     StuckSend send(connection.port, connection.server);
@@ -131,6 +146,8 @@ TEST_CASE("04.10 A send fails when the peer resets the connection while it is pe
     CHECK(send.operation.result(connection.server) == WSAECONNRESET);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("04.11 A send that is started after the peer's reset fails at once with WSAECONNRESET, and no packet comes") {
     Connection connection;
     Operation receive;

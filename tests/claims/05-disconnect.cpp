@@ -14,6 +14,7 @@ BOOL disconnect_ex(const Socket& socket, OVERLAPPED* overlapped, DWORD flags) {
 
 }  // namespace
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks
 TEST_CASE("05.1 CancelIoEx without an OVERLAPPED ends every operation of the socket: each one's packet comes") {
     Connection connection;
     PendingReceive first(connection.server);
@@ -29,6 +30,7 @@ TEST_CASE("05.1 CancelIoEx without an OVERLAPPED ends every operation of the soc
     CHECK(first.result(connection.server) == WSA_OPERATION_ABORTED);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Parameters
 TEST_CASE("05.2 CancelIoEx with an OVERLAPPED ends that operation and leaves the others pending") {
     Connection connection;
     PendingReceive first(connection.server);
@@ -43,6 +45,7 @@ TEST_CASE("05.2 CancelIoEx with an OVERLAPPED ends that operation and leaves the
     CHECK(received.bytes == 5);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks
 TEST_CASE("05.3 CancelIo ends only what its own thread has started, CancelIoEx what any thread has") {
     Connection connection;
     PendingReceive receive(connection.server);
@@ -52,6 +55,8 @@ TEST_CASE("05.3 CancelIo ends only what its own thread has started, CancelIoEx w
     CHECK(connection.port.get_packet().error == ERROR_OPERATION_ABORTED);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("05.4 CancelIoEx that finds nothing fails with ERROR_NOT_FOUND; on Wine 8.0 it returns TRUE") {
     Connection connection;
     const BOOL cancelled = ::CancelIoEx(connection.server.handle(), nullptr);
@@ -65,6 +70,7 @@ TEST_CASE("05.4 CancelIoEx that finds nothing fails with ERROR_NOT_FOUND; on Win
     CHECK(connection.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks
 TEST_CASE("05.5 CancelIoEx comes too late for an operation that has completed: its packet stays as it was") {
     Connection connection;
     Operation receive;
@@ -79,6 +85,8 @@ TEST_CASE("05.5 CancelIoEx comes too late for an operation that has completed: i
     CHECK(connection.port.is_empty());
 }
 
+// Windows: no source; by https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
+// it is undefined what a socket does after a cancel
 TEST_CASE("05.6 After a cancelled receive the socket is as good as before: it receives and sends") {
     Connection connection;
     PendingReceive cancelled(connection.server);
@@ -93,6 +101,7 @@ TEST_CASE("05.6 After a cancelled receive the socket is as good as before: it re
     CHECK(receive_text(connection.client, 5) == "world");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/winsock-tracing-event-details, AFD-Initiated Abort
 TEST_CASE("05.7 A cancelled send has sent a part or nothing: the peer cannot be told how much it lacks") {
     Connection connection;
     const StuckSend send(connection.port, connection.server);
@@ -104,6 +113,8 @@ TEST_CASE("05.7 A cancelled send has sent a part or nothing: the peer cannot be 
     CHECK(drain(connection.client).bytes < send.total());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("05.8 DisconnectEx on a socket that is not connected fails at once, and no packet comes") {
     Port port;
     const Socket unconnected = tcp_socket();
@@ -114,6 +125,7 @@ TEST_CASE("05.8 DisconnectEx on a socket that is not connected fails at once, an
     CHECK(port.is_empty());
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("05.9 DisconnectEx with flags 0 is our FIN with a packet: it pends, succeeds, and receiving goes on") {
     Connection connection;
     PendingReceive receive(connection.server);
@@ -130,6 +142,7 @@ TEST_CASE("05.9 DisconnectEx with flags 0 is our FIN with a packet: it pends, su
     CHECK(connection.port.get_packet().bytes == 10);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex, Parameters
 TEST_CASE("05.10 DisconnectEx with TF_REUSE_SOCKET makes a socket fit for AcceptEx; under Wine it cannot send then") {
     Port port;
     const Socket listener = listening_socket();
@@ -177,6 +190,8 @@ TEST_CASE("05.10 DisconnectEx with TF_REUSE_SOCKET makes a socket fit for Accept
     CHECK(receive_text(second, 5) == "hello");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-closesocket, Remarks, of the receive;
+// of the reset, which the page does not have, libuv's tcp.c
 TEST_CASE("05.11 closesocket with a receive pending fails it and resets the peer; under Wine the peer sees FIN") {
     Connection connection;
     PendingReceive receive(connection.server);
@@ -198,6 +213,7 @@ TEST_CASE("05.11 closesocket with a receive pending fails it and resets the peer
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-closesocket, Remarks
 TEST_CASE("05.12 closesocket with a send pending ends the send on Windows; under Wine the send goes on by itself") {
     Connection connection;
     StuckSend send(connection.port, connection.server);
@@ -215,6 +231,8 @@ TEST_CASE("05.12 closesocket with a send pending ends the send on Windows; under
     CHECK_FALSE(packet.returned_true);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-closesocket, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("05.13 closesocket after linger {1, 0} sends a reset") {
     Connection connection;
     PendingReceive receive(connection.server);
@@ -227,6 +245,7 @@ TEST_CASE("05.13 closesocket after linger {1, 0} sends a reset") {
     CHECK(receive.result(connection.server) == WSAECONNRESET);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("05.14 DisconnectEx on a socket that skips packets on success: a packet on Windows, none under Wine") {
     Connection connection;
     REQUIRE(::SetFileCompletionNotificationModes(connection.server.handle(), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));

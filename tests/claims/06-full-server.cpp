@@ -46,6 +46,8 @@ private:
 
 }  // namespace
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/getqueuedcompletionstatusex-func, Remarks,
+// and Wine's test kernel32/tests/file.c
 TEST_CASE("06.1 GetQueuedCompletionStatusEx takes several packets in one call, in the order of the queue") {
     Port port;
     for (ULONG_PTR key = 1; key <= 5; ++key)
@@ -59,6 +61,8 @@ TEST_CASE("06.1 GetQueuedCompletionStatusEx takes several packets in one call, i
     CHECK(entries[1].lpCompletionKey == 5);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/getqueuedcompletionstatusex-func, Remarks,
+// and Wine's test kernel32/tests/file.c
 TEST_CASE("06.2 GetQueuedCompletionStatusEx does not wait until its array is full: one packet is enough") {
     Port port;
     REQUIRE(::PostQueuedCompletionStatus(port.get(), 0, 7, nullptr));
@@ -67,6 +71,8 @@ TEST_CASE("06.2 GetQueuedCompletionStatusEx does not wait until its array is ful
     CHECK(entries[0].lpCompletionKey == 7);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/getqueuedcompletionstatusex-func, Parameters,
+// and Wine's test kernel32/tests/file.c
 TEST_CASE("06.3 With a time-out of 0 GetQueuedCompletionStatusEx takes what is there, or fails at once with 258") {
     Port port;
     std::array<OVERLAPPED_ENTRY, 4> entries;
@@ -77,6 +83,8 @@ TEST_CASE("06.3 With a time-out of 0 GetQueuedCompletionStatusEx takes what is t
     CHECK(get_packets(port, entries, 0) == 1);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes,
+// Parameters
 TEST_CASE("06.4 With FILE_SKIP_COMPLETION_PORT_ON_SUCCESS an operation that finishes in its call queues no packet") {
     for (const bool skips : {false, true}) {
         CAPTURE(skips);
@@ -97,6 +105,8 @@ TEST_CASE("06.4 With FILE_SKIP_COMPLETION_PORT_ON_SUCCESS an operation that fini
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes,
+// Parameters, and Wine's test ws2_32/tests/sock.c
 TEST_CASE("06.5 With FILE_SKIP_COMPLETION_PORT_ON_SUCCESS an operation that pended still queues its packet") {
     Pair pair = connected_pair();
     Port port;
@@ -112,6 +122,8 @@ TEST_CASE("06.5 With FILE_SKIP_COMPLETION_PORT_ON_SUCCESS an operation that pend
     CHECK(packet.bytes > 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes,
+// Parameters, and Wine's test ntdll/tests/file.c
 TEST_CASE("06.6 A notification mode that was set cannot be cleared again") {
     Pair pair = connected_pair();
     Port port;
@@ -123,6 +135,7 @@ TEST_CASE("06.6 A notification mode that was set cannot be cleared again") {
     CHECK(port.is_empty());
 }
 
+// Windows: no source; the two directions of a connection are independent
 TEST_CASE("06.7 A receive completes while a send on the same socket is pending") {
     Pair pair = connected_pair();
     Port port;
@@ -142,6 +155,8 @@ TEST_CASE("06.7 A receive completes while a send on the same socket is pending")
     CHECK(port.get_packet().overlapped == sends.pending());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("06.8 A send to a peer that does not read pends, and completes when the peer has read enough") {
     Pair pair = connected_pair();
     Port port;
@@ -163,6 +178,7 @@ TEST_CASE("06.8 A send to a peer that does not read pends, and completes when th
     CHECK(packet.bytes == 16 << 20);  // all of it, not a part
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/dual-stack-sockets
 TEST_CASE("06.9 An IPv6 listener with IPV6_V6ONLY off accepts IPv4 clients, and shows mapped addresses") {
     Socket listener = tcp_socket(AF_INET6);
     const DWORD no = 0;
@@ -204,6 +220,7 @@ TEST_CASE("06.9 An IPv6 listener with IPV6_V6ONLY off accepts IPv4 clients, and 
     CHECK(IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(remote)->sin6_addr));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks
 TEST_CASE("06.10 CancelIoEx with a null OVERLAPPED ends all that is pending on a socket, and each packet comes") {
     Pair pair = connected_pair();
     Port port;

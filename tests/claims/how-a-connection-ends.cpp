@@ -14,6 +14,7 @@ struct TwoPorts : Connection {
 
 }  // namespace
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-recv, Remarks
 TEST_CASE("he.1 The peer's FIN comes behind all its bytes: they are received first, then zero bytes") {
     TwoPorts connection;
     send_text(connection.client, "hello");
@@ -32,6 +33,8 @@ TEST_CASE("he.1 The peer's FIN comes behind all its bytes: they are received fir
     CHECK(all == "hello");
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/graceful-shutdown-linger-options-and-socket-closure-2,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("he.2 The peer's FIN ends one direction only: it still receives what we send") {
     TwoPorts connection;
     PendingReceive receive(connection.server);
@@ -43,6 +46,7 @@ TEST_CASE("he.2 The peer's FIN ends one direction only: it still receives what w
     CHECK(receive_text(connection.client, 6) == "answer");
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("he.3 A FIN does not tell whether the peer still listens: the first send to one that has closed succeeds") {
     TwoPorts connection;
     PendingReceive receive(connection.server);
@@ -55,6 +59,7 @@ TEST_CASE("he.3 A FIN does not tell whether the peer still listens: the first se
     CHECK(connection.port.get_packet().returned_true);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there (of a later receive)
 TEST_CASE("he.4 What is sent to a peer that has closed is answered by a reset, so a later send fails") {
     TwoPorts connection;
     PendingReceive receive(connection.server);
@@ -74,6 +79,7 @@ TEST_CASE("he.4 What is sent to a peer that has closed is answered by a reset, s
     }
 }
 
+// Windows: no source; TCP itself (RFC 9293, 3.10.7.4) says so of all that is outstanding
 TEST_CASE("he.5 A reset fails everything that is pending: each operation gets a packet of its own") {
     TwoPorts connection;
     PendingReceive receive(connection.server);
@@ -88,6 +94,7 @@ TEST_CASE("he.5 A reset fails everything that is pending: each operation gets a 
     CHECK(connection.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-shutdown, Remarks
 TEST_CASE("he.6 Our own FIN completes none of our receives: they go on until the peer's FIN") {
     TwoPorts connection;
     PendingReceive first(connection.server);
@@ -105,6 +112,7 @@ TEST_CASE("he.6 Our own FIN completes none of our receives: they go on until the
     CHECK(finished.bytes == 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/graceful-shutdown-linger-options-and-socket-closure-2
 TEST_CASE("he.7 When both have finished and nothing is pending, closesocket disturbs the peer in nothing") {
     TwoPorts connection;
     PendingReceive ours(connection.server);
@@ -129,6 +137,7 @@ TEST_CASE("he.7 When both have finished and nothing is pending, closesocket dist
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/winsock-tracing-event-details, AFD-Initiated Abort
 TEST_CASE("he.8 closesocket with bytes that nobody has received resets the connection") {
     TwoPorts connection;
     PendingReceive peer(connection.client);
@@ -141,6 +150,7 @@ TEST_CASE("he.8 closesocket with bytes that nobody has received resets the conne
     CHECK(peer.result(connection.client) == WSAECONNRESET);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options, SO_RCVTIMEO
 TEST_CASE("he.9 Silence completes nothing, whatever SO_RCVTIMEO says") {
     TwoPorts connection;
     const DWORD limit = 1;  // ms
@@ -154,6 +164,8 @@ TEST_CASE("he.9 Silence completes nothing, whatever SO_RCVTIMEO says") {
     CHECK(connection.port.get_packet().bytes == 5);
 }
 
+// Windows: no source; by https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
+// it is undefined what a socket does after a cancel
 TEST_CASE("he.10 Cancelling is local: the connection stays, and the peer sees nothing of it") {
     TwoPorts connection;
     PendingReceive receive(connection.server);
@@ -168,6 +180,7 @@ TEST_CASE("he.10 Cancelling is local: the connection stays, and the peer sees no
     CHECK(connection.port.get_packet().overlapped == &send);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("he.11 Closing the listener leaves the connections that it has accepted as they are") {
     Port port;
     Socket listener = listening_socket();

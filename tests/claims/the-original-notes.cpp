@@ -56,6 +56,7 @@ Addresses addresses(Accept& accept, DWORD data_size) {
 
 }  // namespace
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/i-o-completion-ports, Threads and Concurrency
 TEST_CASE("on.1 Any number of threads may wait: with a concurrency of 1, three that block all get a packet") {
     Port port(1);
     constexpr int count = 3;
@@ -79,6 +80,7 @@ TEST_CASE("on.1 Any number of threads may wait: with a concurrency of 1, three t
     CHECK(in_time == count);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Parameters
 TEST_CASE("on.2 The concurrency bounds the threads that run: with 1, no second one runs while one computes") {
     if (on_wine()) {
         MESSAGE("skipped under Wine: it takes the number and does nothing with it");
@@ -107,6 +109,7 @@ TEST_CASE("on.2 The concurrency bounds the threads that run: with 1, no second o
     CHECK_FALSE(both_ran);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Syntax
 TEST_CASE("on.3 The key is as wide as a pointer and arrives whole; a 64-bit pointer that was cast to DWORD does not") {
     Pair pair = connected_pair();
     Port port;
@@ -124,6 +127,8 @@ TEST_CASE("on.3 The key is as wide as a pointer and arrives whole; a 64-bit poin
     CHECK((cut == context) == (sizeof(void*) == sizeof(DWORD)));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("on.4 When GetQueuedCompletionStatus returns FALSE for a reset, it hands out the context of the operation") {
     Pair pair = connected_pair();
     Port port;
@@ -143,6 +148,7 @@ TEST_CASE("on.4 When GetQueuedCompletionStatus returns FALSE for a reset, it han
     CHECK(port.is_empty());  // it comes once: who leaves it lying has lost it
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/postqueuedcompletionstatus, Parameters
 TEST_CASE("on.5 A posted packet goes to the port that is named, which is the first parameter of the call") {
     Port one;
     Port other;
@@ -155,6 +161,7 @@ TEST_CASE("on.5 A posted packet goes to the port that is named, which is the fir
     CHECK(packet.overlapped == &overlapped);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ntdef/nf-ntdef-containing_record
 TEST_CASE("on.6 CONTAINING_RECORD finds the context when the OVERLAPPED is not its first member; a cast does not") {
     Port port;
     IoContext context;
@@ -164,6 +171,8 @@ TEST_CASE("on.6 CONTAINING_RECORD finds the context when the OVERLAPPED is not i
     CHECK(static_cast<void*>(packet.overlapped) != &context);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("on.7 An OVERLAPPED must be zeroed: an hEvent whose lowest bit happens to be set keeps the packet away") {
     const HANDLE event = ::CreateEventW(nullptr, TRUE, FALSE, nullptr);
     REQUIRE(event != nullptr);
@@ -182,6 +191,7 @@ TEST_CASE("on.7 An OVERLAPPED must be zeroed: an hEvent whose lowest bit happens
     ::CloseHandle(event);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks
 TEST_CASE("on.8 One AcceptEx accepts one client: the second waits until AcceptEx is called again") {
     const Socket listener = listening_socket();
     Port port;
@@ -197,6 +207,8 @@ TEST_CASE("on.8 One AcceptEx accepts one client: the second waits until AcceptEx
     CHECK(port.get_packet().overlapped == &second.operation);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("on.9 With a data length above 0 AcceptEx waits for the client's first bytes: one that is silent holds it") {
     const Socket listener = listening_socket();
     Port port;
@@ -221,6 +233,7 @@ TEST_CASE("on.9 With a data length above 0 AcceptEx waits for the client's first
     CHECK(accept.buffer[0] == 'h');  // the first block is in front of the addresses
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-getacceptexsockaddrs, Parameters
 TEST_CASE("on.10 GetAcceptExSockaddrs finds the addresses only with the data length that AcceptEx was given") {
     const Socket listener = listening_socket();
     Port port;
@@ -238,6 +251,7 @@ TEST_CASE("on.10 GetAcceptExSockaddrs finds the addresses only with the data len
     CHECK((wrong.remote == nullptr || std::memcmp(wrong.remote, &expected, 8) != 0));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/sockaddr-2
 TEST_CASE("on.11 The address of an IPv6 client is longer than the sockaddr_in that the text copies it to") {
     Socket listener = tcp_socket(AF_INET6);
     sockaddr_in6 loopback{};
@@ -262,6 +276,7 @@ TEST_CASE("on.11 The address of an IPv6 client is longer than the sockaddr_in th
     CHECK(found.remote_length > static_cast<int>(sizeof(sockaddr_in)));
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("on.12 Zero bytes is no end by itself: a receive into no room completes with 0 when bytes are there") {
     Pair pair = connected_pair();
     Port port;
@@ -278,6 +293,7 @@ TEST_CASE("on.12 Zero bytes is no end by itself: a receive into no room complete
     CHECK(port.get_packet().bytes == 1);  // the connection lives, and has lost nothing
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks
 TEST_CASE("on.13 WSASend takes several buffers as one operation: one packet, with the bytes of all") {
     Pair pair = connected_pair();
     Port port;

@@ -49,6 +49,7 @@ struct Lost {
 
 // ---- GetQueuedCompletionStatus ----
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks
 TEST_CASE("wf.1 TRUE with an OVERLAPPED: an operation has succeeded, and its key and byte count are set") {
     Pair pair = connected_pair();
     Port port;
@@ -64,6 +65,8 @@ TEST_CASE("wf.1 TRUE with an OVERLAPPED: an operation has succeeded, and its key
     CHECK(packet.bytes == 1);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/postqueuedcompletionstatus, Remarks,
+// and Wine's test ntdll/tests/sync.c
 TEST_CASE("wf.2 TRUE with a null OVERLAPPED: a packet was posted by hand, with values of its poster's own choice") {
     Port port;
     REQUIRE(::PostQueuedCompletionStatus(port.get(), 0xFFFFFFFF, ~ULONG_PTR{1}, nullptr));
@@ -74,6 +77,8 @@ TEST_CASE("wf.2 TRUE with a null OVERLAPPED: a packet was posted by hand, with v
     CHECK(packet.key == ~ULONG_PTR{1});
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.3 FALSE with an OVERLAPPED: a packet of an operation that failed; its key is set as for any other") {
     const Lost lost(42);
     CHECK_FALSE(lost.packet.returned_true);
@@ -82,6 +87,8 @@ TEST_CASE("wf.3 FALSE with an OVERLAPPED: a packet of an operation that failed; 
     CHECK(lost.packet.bytes == 0);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.4 FALSE with a null OVERLAPPED and 258: no packet came in time, and key and bytes were not written") {
     Port port;
     DWORD bytes = 123;
@@ -95,6 +102,8 @@ TEST_CASE("wf.4 FALSE with a null OVERLAPPED and 258: no packet came in time, an
     CHECK(key == 456);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/ioapiset/nf-ioapiset-getqueuedcompletionstatus, Remarks,
+// and Wine's test ntdll/tests/sync.c
 TEST_CASE("wf.5 FALSE with a null OVERLAPPED and 735: the port was closed while this thread waited") {
     if (on_wine() && wine_version() < 10) {
         MESSAGE("skipped under Wine: before 10.0 closing the port wakes nobody, and the thread would wait for ever");
@@ -117,6 +126,7 @@ TEST_CASE("wf.5 FALSE with a null OVERLAPPED and 735: the port was closed while 
     CHECK(packet.error == ERROR_ABANDONED_WAIT_0);
 }
 
+// Windows: Wine's test ntdll/tests/sync.c, which passes there; of posting, no source
 TEST_CASE("wf.6 FALSE with a null OVERLAPPED and 6: the port had been closed before the call") {
     Port port;
     const HANDLE closed = port.get();
@@ -133,6 +143,7 @@ TEST_CASE("wf.6 FALSE with a null OVERLAPPED and 6: the port had been closed bef
 
 // ---- GetQueuedCompletionStatusEx ----
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/getqueuedcompletionstatusex-func, Remarks
 TEST_CASE("wf.7 GetQueuedCompletionStatusEx returns TRUE for a failed operation too: each entry must be asked") {
     Pair pair = connected_pair();
     Port port;
@@ -153,12 +164,14 @@ TEST_CASE("wf.7 GetQueuedCompletionStatusEx returns TRUE for a failed operation 
 
 // ---- The numbers ----
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("wf.8 The port and Winsock number the same failure differently: a reset is 64 and 10054") {
     Lost lost;
     CHECK(lost.packet.error == ERROR_NETNAME_DELETED);
     CHECK(lost.receive.result(lost.pair.server) == WSAECONNRESET);
 }
 
+// Windows: Wine's tests ntdll/tests/error.c and ws2_32/tests/sock.c, which pass there
 TEST_CASE("wf.9 Both numbers come from one NTSTATUS, by the table in the note") {
     struct Row {
         ULONG status;
@@ -192,6 +205,7 @@ TEST_CASE("wf.9 Both numbers come from one NTSTATUS, by the table in the note") 
 
 // ---- WSARecv and WSASend ----
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
 TEST_CASE("wf.10 A return value of 0 says that the operation is done, and a packet comes all the same") {
     Pair pair = connected_pair();
     Port port;
@@ -205,6 +219,7 @@ TEST_CASE("wf.10 A return value of 0 says that the operation is done, and a pack
     CHECK(port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Return value
 TEST_CASE("wf.11 SOCKET_ERROR with 997 says that the operation has begun: the packet comes later") {
     Pair pair = connected_pair();
     Port port;
@@ -218,6 +233,8 @@ TEST_CASE("wf.11 SOCKET_ERROR with 997 says that the operation has begun: the pa
     CHECK(port.get_packet().overlapped == &receive);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.12 SOCKET_ERROR with any other number says that nothing has begun, and no packet will ever come") {
     Port port;
     const Socket socket = tcp_socket();
@@ -228,6 +245,8 @@ TEST_CASE("wf.12 SOCKET_ERROR with any other number says that nothing has begun,
     CHECK(port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.13 A send after our own FIN fails in its call with 10058") {
     Pair pair = connected_pair();
     Port port;
@@ -238,6 +257,8 @@ TEST_CASE("wf.13 A send after our own FIN fails in its call with 10058") {
     CHECK(port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.14 The first send after the peer's reset fails in its call with 10054") {
     Lost lost;
     Operation send;
@@ -245,6 +266,8 @@ TEST_CASE("wf.14 The first send after the peer's reset fails in its call with 10
     CHECK(lost.port.is_empty());
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.15 A cancelled receive has a packet with 995, and 995 is also what Winsock says") {
     Pair pair = connected_pair();
     Port port;
@@ -257,6 +280,7 @@ TEST_CASE("wf.15 A cancelled receive has a packet with 995, and 995 is also what
     CHECK(receive.result(pair.server) == WSA_OPERATION_ABORTED);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there; Microsoft's page on closesocket says 995
 TEST_CASE("wf.16 Closing a socket ends its pending receive with 1236 on Windows, with 676 under Wine") {
     Pair pair = connected_pair();
     Port port;
@@ -277,6 +301,8 @@ TEST_CASE("wf.16 Closing a socket ends its pending receive with 1236 on Windows,
 
 // ---- AcceptEx ----
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.17 AcceptEx is a BOOL: FALSE with 997 is its normal return, and the packet has the listener's key") {
     const Socket listener = listening_socket();
     Port port;
@@ -291,6 +317,7 @@ TEST_CASE("wf.17 AcceptEx is a BOOL: FALSE with 997 is its normal return, and th
     CHECK(packet.bytes == 0);
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("wf.18 AcceptEx with a socket on which an accept is pending fails in its call with 10022: no packet comes") {
     const Socket listener = listening_socket();
     Port port;
@@ -304,6 +331,8 @@ TEST_CASE("wf.18 AcceptEx with a socket on which an accept is pending fails in i
     CHECK(port.get_packet().overlapped == &accept.operation);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Remarks,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("wf.19 A cancelled accept, and one whose listener is closed, have a packet with 995") {
     for (const bool closes : {false, true}) {
         CAPTURE(closes);
@@ -323,6 +352,7 @@ TEST_CASE("wf.19 A cancelled accept, and one whose listener is closed, have a pa
     }
 }
 
+// Windows: Go's internal/poll/fd_windows.go, which meets it there
 TEST_CASE("wf.20 An accept that waits for data has a packet with 64 when its client resets: that concerns one client") {
     const Socket listener = listening_socket();
     Port port;

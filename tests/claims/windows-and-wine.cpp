@@ -77,6 +77,8 @@ DWORD connect_in_a_second(const Socket& client, const sockaddr_in& address) {
 
 }  // namespace
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("ww.1 A receive that is started after a reset fails with 10054; under Wine 8.0 it completes with 0 bytes") {
     Pair pair = connected_pair();
     Port port;
@@ -100,6 +102,7 @@ TEST_CASE("ww.1 A receive that is started after a reset fails with 10054; under 
     }
 }
 
+// Windows: libuv's tcp.c; Microsoft's page on closesocket does not have it
 TEST_CASE("ww.2 A socket closed with a receive pending sends RST; under Wine it sends FIN") {
     Pair pair = connected_pair();
     Port port;
@@ -119,6 +122,8 @@ TEST_CASE("ww.2 A socket closed with a receive pending sends RST; under Wine it 
     CHECK(packet.error == (on_wine() ? 0u : DWORD{ERROR_NETNAME_DELETED}));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/fileio/cancelioex-func, Return value,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("ww.3 CancelIoEx with nothing to cancel returns FALSE and 1168; under Wine 8.0 it returns TRUE") {
     const Pair pair = connected_pair();
     const BOOL cancelled = ::CancelIoEx(pair.server.handle(), nullptr);
@@ -131,6 +136,7 @@ TEST_CASE("ww.3 CancelIoEx with nothing to cancel returns FALSE and 1168; under 
     }
 }
 
+// Windows: Wine's test ws2_32/tests/sock.c, which passes there
 TEST_CASE("ww.4 DisconnectEx on a socket that skips packets has one all the same, as it pends; under Wine none comes") {
     const Pair pair = connected_pair();
     Port port;
@@ -148,6 +154,7 @@ TEST_CASE("ww.4 DisconnectEx on a socket that skips packets has one all the same
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_disconnectex, Parameters
 TEST_CASE("ww.5 After DisconnectEx with TF_REUSE_SOCKET an accepted socket serves the next AcceptEx; not under Wine") {
     const Socket listener = listening_socket();
     Port port;
@@ -183,6 +190,8 @@ TEST_CASE("ww.5 After DisconnectEx with TF_REUSE_SOCKET an accepted socket serve
     }
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Return value,
+// and Go's internal/poll/fd_windows.go
 TEST_CASE("ww.6 AcceptEx fails for a client that is gone already: with 64 or 10054 on Windows, with 59 under Wine") {
     const Socket listener = listening_socket();
     Port port;
@@ -208,6 +217,8 @@ TEST_CASE("ww.6 AcceptEx fails for a client that is gone already: with 64 or 100
     CHECK(port.get_packet().returned_true);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex, Parameters,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("ww.7 AcceptEx on a socket that does not listen fails with 10022; under Wine it pends") {
     Socket not_listening = tcp_socket();
     Port port;
@@ -225,6 +236,7 @@ TEST_CASE("ww.7 AcceptEx on a socket that does not listen fails with 10022; unde
     }
 }
 
+// Windows: Wine's tests kernel32/tests/file.c and ws2_32/tests/sock.c, which pass there
 TEST_CASE("ww.8 Of an OVERLAPPED_ENTRY's Internal only the low 32 bits count; Wine 10.0 leaves rubbish above them") {
     Pair pair = connected_pair();
     Port port;
@@ -241,6 +253,7 @@ TEST_CASE("ww.8 Of an OVERLAPPED_ENTRY's Internal only the low 32 bits count; Wi
     CHECK(static_cast<ULONG>(receive.Internal) == reset);
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-listen, Remarks
 TEST_CASE("ww.9 A full backlog refuses the next client, with 10061; under Wine its connect hangs") {
     Socket listener = tcp_socket();
     REQUIRE(bind_to(listener, loopback()) == 0);
@@ -255,6 +268,8 @@ TEST_CASE("ww.9 A full backlog refuses the next client, with 10061; under Wine i
     CHECK(error == (on_wine() ? DWORD{WAIT_TIMEOUT} : DWORD{WSAECONNREFUSED}));
 }
 
+// Windows: https://learn.microsoft.com/windows/win32/winsock/using-so-reuseaddr-and-so-exclusiveaddruse,
+// and Wine's test ws2_32/tests/sock.c
 TEST_CASE("ww.10 A port that is taken: 10048, and 10013 for a socket that asks to share it by SO_REUSEADDR") {
     for (const bool exclusive : {true, false}) {
         CAPTURE(exclusive);
