@@ -28,7 +28,8 @@ Connection::Connection(FullServer& server, CompletionPort& port, Socket socket, 
 void Connection::start() noexcept {
     const std::lock_guard lock(mutex_);
     end_ = End::none;
-    pending_.add();  // that it is open
+    pending_.add();          // that it is open
+    server_.started(*this);  // with the lock: who reads that it has come may send to it, and it cannot have ended yet
     ask_for_turn();
 }
 

@@ -79,7 +79,6 @@ void FullServer::accepted(Socket socket, const Accepted& client) {
     const auto connection = std::make_shared<Connection>(*this, port_, std::move(socket), client.remote,
                                                          std::move(place), std::move(session));
     connections_.add(connection);
-    report_.started(client.remote);
     connection->start();
 }
 

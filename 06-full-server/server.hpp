@@ -61,6 +61,7 @@ public:
         }
         return End::session_failed;
     }
+    void started(const Connection& connection) noexcept { report_.started(connection.address()); }
     void ended(Connection& connection, End end, std::string_view why) noexcept;
 
 private:

@@ -275,10 +275,10 @@ TEST_F(Stage06FullServer, ItReceivesWhileItsSendWaits) {
         Program program(with(mode + Arguments{"--send-queue", "67108864", "--receive-buffer", "4096"}));
         {
             Client client(program.address(), {.receive_buffer = 8192});
-            const std::string message = numbered_bytes(40 * mebibyte);  // more than the system buffers on the way
+            const std::string message = numbered_bytes(24 * mebibyte);  // more than the system buffers on the way
             client.send(message);                                       // all of it, and not a byte is read
             const std::string came = client.receive(message.size());
-            if (came != message) fail(Symptom::wrong_bytes, "the 40 MiB that were sent", difference(message, came));
+            if (came != message) fail(Symptom::wrong_bytes, "the 24 MiB that were sent", difference(message, came));
         }
         const std::string last = stop(program);
         likely("each queued buffer is sent by a call of its own: WSASend takes an array of them");
