@@ -5,12 +5,13 @@ notes.py refresh    cuts the excerpts in notes/*.md from the sources again, and 
                     the diagrams from the recorded runs
 notes.py excerpts   fails where an excerpt is not what the source says now, a table not what the samples say, or a
                     diagram not what the run shows
-notes.py claims     fails on a tag without a test case, a case without a tag, a tag in two places, and a case that does
-                    not say where Windows documents it
+notes.py claims     fails on a tag without a test case, a case without a tag, a tag in two places, a case that does not
+                    say where Windows documents it, and one without a recorded result
 notes.py links      fails on a link to what does not exist, and on the name of a stage test that does not exist
 notes.py exercises  fails on an exercise without a proof, and the other way round; and on a test that is not proven
 """
 import collections
+import functools
 import json
 import pathlib
 import re
@@ -55,28 +56,45 @@ def region(file, name):
     return None
 
 
-def overtaken(file):
-    """A diagram of the first receive of this run that one worker has handled before the other's call returned."""
+# A diagram of a recorded run: the operation and its event with which it begins, and those with which it ends.
+DIAGRAMS = {
+    "overtaken_by_bytes": (record.is_overtaken_by_bytes, "called", record.is_overtaken_by_bytes, "returned"),
+    "overtaken_by_the_end": (record.is_overtaken_by_the_end, "called", record.is_overtaken_by_the_end, "returned"),
+    "swept": (record.is_accept, "called", record.is_swept, "handled"),
+    "deadline": (record.is_send, "taken", record.is_cancelled, "handled"),
+}
+
+
+def sequence(kind, file):
+    """Who calls the kernel and gets its packets; waiting is left out, and a return unless its packet was faster."""
     events = json.loads(read(file))
+    operations = record.operations(events)
+    begins, first, ends, last = DIAGRAMS[kind]
+    first = next(filter(begins, operations))[first]
+    last = next(filter(ends, operations))[last]
     names = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
-    one = next(each for each in record.operations(events) if record.is_overtaken(each))
-    calls = [event["name"] for event in events[one["taken"] + 1 : one["ended"]]
-             if event["ph"] == "B" and event["tid"] == one["by"]]
-    return "\n    ".join([
-        "```mermaid\nsequenceDiagram",
-        f"participant A as {names[one['lane']]}",
-        "participant kernel",
-        f"participant B as {names[one['by']]}",
-        "A->>kernel: WSARecv",
-        f"Note over kernel: {one['bytes']} bytes",
-        "kernel-->>B: packet",
-        *(f"B->>kernel: {call}" for call in calls),
-        "Note over B: done with the packet",
-        "kernel-->>A: WSARecv returns",
-    ]) + "\n```\n"
+    by_id = {each["id"]: each for each in operations}
+    by_return = {each["returned"]: each for each in operations}
+    lines = ["sequenceDiagram"]
+    for position, event in enumerate(events[first : last + 1], first):
+        phase, name, who = event["ph"], event.get("name", ""), names.get(event["tid"])
+        if name == "handles packets" and phase == "B":
+            for one in map(by_id.get, event["args"]["packets"]):
+                result = f"error {one['error']}" if one["error"] else f"{one['bytes']} bytes"
+                lines.append(f"kernel-->>{who}: packet: {record.CALLS[one['kind']]}, {result}")
+        elif name == "handles packets":
+            lines.append(f"Note over {who}: done")
+        elif phase == "B" and not name.startswith("GetQueued"):
+            lines.append(f"{who}->>kernel: {name}")
+        elif phase == "E" and by_return.get(position, {}).get("taken", position) < position:
+            lines.append(f"kernel-->>{who}: {record.CALLS[by_return[position]['kind']]} returns")
+        elif phase == "i" and event["tid"] >= record.CLIENTS and not name.startswith("has"):
+            does = "Note over " + who if name.startswith("sees") else f"{who}->>kernel"
+            lines.append(f"{does}: {name.partition(':')[0]}")
+    return "```mermaid\n" + "\n    ".join(lines) + "\n```\n"
 
 
-TABLES = {**report.TABLES, "overtaken": overtaken}
+TABLES = {**report.TABLES, **{kind: functools.partial(sequence, kind) for kind in DIAGRAMS}}
 
 
 def place(note, text, match):
@@ -137,6 +155,8 @@ def claims():
         for what, places in (("in a note", tags[tag]), ("as a test case", cases[tag])):
             if len(places) != 1:
                 fault(f"{tag} stands {len(places)} times {what}: {', '.join(places)}")
+    if json.loads(read(ROOT / "notes/claims.json"))["checks"].keys() != cases.keys():
+        fault("notes/claims.json: of other claims than these; run tests/claims/record.py build/linux-wine build/strict")
     print(f"{len(tags)} claims")
 
 

@@ -201,6 +201,24 @@ def two_clients(run):
         client.expect_end()
 
 
+def say_nothing(run):
+    client = run.client()
+    client.send(b"hello\n")
+    run.expect("accepted")
+    run.client()
+    run.expect("swept")
+    client.finish()
+    client.expect_end()
+
+
+def stay_after_bye(run):
+    client = run.client()
+    client.send(b"bye\n")
+    client.receive(4)
+    client.expect_end()
+    run.expect("no end from the client")
+
+
 def reset_while_another_talks(run):
     first, second = run.client(), run.client()
     first.send(b"hello\n")
@@ -251,19 +269,26 @@ def stay(run):
 
 def operations(events):
     """What became of each: its kind, and the position of its events."""
-    found, in_call = {}, {}
+    found, in_call, called, handling = {}, {}, {}, {}
     for position, event in enumerate(events):
         phase, lane, values = event["ph"], event["tid"], event.get("args", {})
         if phase == "b":
-            found[event["id"]] = in_call[lane] = {"kind": event["name"], "lane": lane, "begun": position,
-                                                        "bytes": 0, "error": 0, "inside": 0, **values}
+            found[event["id"]] = in_call[lane] = {"id": event["id"], "kind": event["name"], "lane": lane,
+                                                  "called": called[lane], "begun": position,
+                                                  "bytes": 0, "error": 0, "inside": 0, **values}
         elif phase == "n":
             found[event["id"]].update({event["name"]: position, **values})
         elif phase == "e":
             found[event["id"]]["ended"] = position
+        elif phase == "B" and event["name"] == "handles packets":
+            handling[lane] = [found[number] for number in values["packets"]]
+            for each in handling[lane]:
+                each.update(taken=position, by=lane)
+        elif phase == "B":
+            called[lane] = position
         elif event.get("name") == "handles packets":
-            for number in values.get("packets", []):
-                found[number].update(taken=position, by=lane)
+            for each in handling[lane]:
+                each["handled"] = position
         elif phase == "E" and lane in in_call:
             in_call.pop(lane)["returned"] = position
     return list(found.values())
@@ -274,8 +299,32 @@ def any_of(kind, holds):
 
 
 def is_overtaken(each):
-    return (each["kind"] == "receive" and each["bytes"] > 0 and each["by"] != each["lane"] and
-            each["ended"] < each["returned"])
+    """Another worker has handled the packet of this receive before its call has returned."""
+    return each["kind"] == "receive" and each["by"] != each["lane"] and each["handled"] < each["returned"]
+
+
+def is_overtaken_by_bytes(each):
+    return is_overtaken(each) and each["bytes"] == 1000
+
+
+def is_overtaken_by_the_end(each):
+    return is_overtaken(each) and each["bytes"] == 0
+
+
+def is_accept(each):
+    return each["kind"] == "accept"
+
+
+def is_swept(each):
+    return is_accept(each) and each["error"] != 0
+
+
+def is_send(each):
+    return each["kind"] == "send"
+
+
+def is_cancelled(each):
+    return each["kind"] == "receive" and each["error"] == 995
 
 
 def all_accepts_are_taken(found):
@@ -302,8 +351,15 @@ SCENARIOS = {
     "06-full-server": ("06-full-server", FULL, [0], two_clients, "an operation ends inside its call, without a packet",
                        lambda found: any("is queued" not in each and each["inside"] for each in found)),
     "handled-before-the-call-returns": (
-        "03-recv", [], range(1, 200), two_sends, "another worker has handled a receive before its call returns",
-        lambda found: any(map(is_overtaken, found))),
+        "03-recv", [], range(1, 200), two_sends, "another worker handles 1000 bytes before the call that waits for them "
+        "returns", lambda found: any(map(is_overtaken_by_bytes, found))),
+    "destroyed-before-the-call-returns": (
+        "03-recv", [], range(1, 200), two_sends, "another worker handles the client's end before the call that waits for "
+        "it returns", lambda found: any(map(is_overtaken_by_the_end, found))),
+    "swept": ("02-acceptex", ["--accepts", "1", "--first-data", "--silent", "1"], [0], say_nothing,
+              "an accept ends with an error", lambda found: any(map(is_swept, found))),
+    "deadline": ("05-disconnect", ["--deadline", "0.3"], [0], stay_after_bye, "a receive is cancelled",
+                 lambda found: any(map(is_cancelled, found))),
     "reset-in-the-middle": ("04-send", [], [0], reset_while_another_talks, "a receive ends with error 64",
                             any_of("receive", lambda each: each["error"] == 64)),
     "accept-burst": ("02-acceptex", ["--accepts", "4"], [0], burst, "clients wait while no accept is pending",
