@@ -3,10 +3,10 @@
 import path from "node:path";
 import { createCssVariablesTheme } from "shiki";
 import { explanation, mentions, pieces, row, row_title } from "./errors.js";
-import { base, blob, claim, href, is_mark, language, named, read, region, source_of } from "./sources.js";
+import { base, blob, claim, href, is_mark, language, named, read, region, run_of, source_of } from "./sources.js";
 
 // As GitHub does, so that an anchor in a note works in both.
-const slug = (text) =>
+export const slug = (text) =>
     text.trim().toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, "").replaceAll(" ", "-");
 
 const note_of = (env) => (env.relativePath ?? "").replace(/(^|\/)index\.md$/, "$1README.md");
@@ -22,6 +22,11 @@ function link_sources(tokens, note) {
         if (!target || /^[a-z]+:/.test(target)) continue;
         if (/\.md$/.test(target)) {
             token.attrSet("href", target.replace(/README\.md$/, "index.md") + (hash ? `#${hash}` : ""));
+            continue;
+        }
+        const run = run_of(target);
+        if (run) {
+            token.attrSet("href", `/runs#${run}`);
             continue;
         }
         const file = source_of(path.posix.join(path.posix.dirname(note), target));
@@ -84,6 +89,7 @@ function rewrite(state) {
             const [, file, name] = /<!-- excerpt: (\S+) (\S+) -->/.exec(before.content) ?? [];
             if (file) token.meta = region(file, name);
         } else if (token.type === "inline") {
+            if (/^\*From here on the code is shown/.test(token.content)) before.attrSet("class", "border");
             link_sources(token.children, note);
             if (before.type !== "heading_open") token.children = link_names(token.children, note, state.Token);
             if (here) token.children = link_errors(token.children, here, state.Token);
@@ -117,7 +123,8 @@ export function with_rows_as_sections(html, env) {
     }).join("");
 }
 
-// A source as HTML. The marks of excerpts and exercises are left out, and the numbers stay those of the file.
+// A source as HTML. The marks of excerpts and exercises are left out, the numbers stay those of the file, and addresses
+// are links.
 export function numbered(md, file) {
     const fence = "`".repeat(6);
     const text = read(file).trimEnd();
@@ -127,7 +134,8 @@ export function numbered(md, file) {
         const number = index + 1;
         const label = blob ? `<a class="number" tabindex="-1" href="${blob}/${file}#L${number}">${number}</a>`
             : `<span class="number">${number}</span>`;
-        return html[index].replace('<span class="line">', `<span class="line" id="L${number}">${label}`);
+        return html[index].replace(/https:\/\/[^\s<>"]*[\w/]/g, (address) => `<a href="${address}">${address}</a>`)
+            .replace('<span class="line">', `<span class="line" id="L${number}">${label}`);
     }).concat(html.slice(text.split("\n").length)).join("\n");
 }
 

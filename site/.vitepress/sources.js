@@ -22,11 +22,15 @@ const is_folder = (file) => fs.statSync(path.join(root, file), { throwIfNoEntry:
 export const notes = list("notes").filter((file) => file.endsWith(".md"));
 export const heading = (note) => read(note).match(/^# (.*)$/m)[1];
 
+// Who follows a link to a recorded run steps through it.
+export const run_of = (link) => /^runs\/([\w-]+)\.json$/.exec(link)?.[1];
+
 // The files that the notes link to, and the whole of a stage, or of a folder that is linked: they are the tabs.
 function find_sources() {
     const found = new Set(["tests/support/contract.hpp"]); // the tests that every stage must pass
     for (const note of ["README.md", ...notes])
         for (const [, link] of read(note).matchAll(/\]\(([^)#\s:]+)\)/g)) {
+            if (run_of(link)) continue;
             const target = path.posix.join(path.posix.dirname(note), link).replace(/\/$/, "");
             const folder = is_folder(target) ? target : path.posix.dirname(target);
             const files = is_folder(target) || /^0\d-/.test(folder) ? list(folder) : [target];

@@ -86,27 +86,34 @@ TEST_CASE("on.2 The concurrency bounds the threads that run: with 1, no second o
         MESSAGE("skipped under Wine: it takes the number and does nothing with it");
         return;
     }
-    Port port(1);
-    std::atomic<int> taken{0};
-    std::atomic<bool> both_ran{false};
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 2; ++i) {
-        threads.emplace_back([&] {
-            if (!port.wait(patience).returned_true) return;
-            const int before = ++taken;
-            // The first computes, and does not wait for anything, for as long as a second could need to get going.
-            const ULONGLONG end = ::GetTickCount64() + 500;
-            while (before == 1 && ::GetTickCount64() < end) {
-                if (taken == 2) both_ran = true;
-            }
-        });
-    }
-    for (int i = 0; i < 2; ++i)
-        CHECK(::PostQueuedCompletionStatus(port.get(), 0, 0, nullptr));
-    for (std::thread& thread : threads)
-        thread.join();
-    CHECK(taken == 2);
-    CHECK_FALSE(both_ran);
+    const auto two_run = [] {
+        Port port(1);
+        std::atomic<int> taken{0};
+        std::atomic<bool> both_ran{false};
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 2; ++i) {
+            threads.emplace_back([&] {
+                if (!port.wait(patience).returned_true) return;
+                const int before = ++taken;
+                // The first computes, and does not wait for anything, for as long as a second could need to get going.
+                const ULONGLONG end = ::GetTickCount64() + 200;
+                while (before == 1 && ::GetTickCount64() < end) {
+                    if (taken == 2) both_ran = true;
+                }
+            });
+        }
+        for (int i = 0; i < 2; ++i)
+            CHECK(::PostQueuedCompletionStatus(port.get(), 0, 0, nullptr));
+        for (std::thread& thread : threads)
+            thread.join();
+        CHECK(taken == 2);
+        return both_ran.load();
+    };
+    // A page fault blocks a thread too, and then a second may run for a moment: but not each time.
+    int times = 0;
+    while (times < 5 && two_run())
+        ++times;
+    CHECK(times < 5);
 }
 
 // Windows: https://learn.microsoft.com/windows/win32/fileio/createiocompletionport, Syntax

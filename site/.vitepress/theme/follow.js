@@ -1,11 +1,14 @@
 // What the text at the reading position is about: the nearest link to a source at or above it in its section, which is
 // the caption of an excerpt, a file's name, or, where there is none of these, the name of a type or function.
+// Null: the reader is above a note's border, and may still want to write the stage.
 import { placeOf } from "./pane.js";
 
 export const top = (element) => element.getBoundingClientRect().top;
 
 export function placeBeingRead() {
     const y = window.innerHeight * 0.35;
+    const border = document.querySelector("#VPContent .border");
+    if (border && y < top(border)) return null;
     const headings = [...document.querySelectorAll("#VPContent :is(h1, h2, h3)")];
     const start = headings.findLastIndex((heading) => top(heading) <= y);
     const begin = headings[start] ? top(headings[start]) : -Infinity;

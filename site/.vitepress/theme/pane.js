@@ -25,8 +25,7 @@ export function openInPane({ file, from, to }) {
 }
 
 export function goBack() {
-    const place = pane.back.pop();
-    if (place) showInPane(place.file, place.from, place.to);
+    if (pane.back.length) pane.place = pane.back.pop();
 }
 
 // { file, from, to } of a link to a source.
