@@ -10,7 +10,8 @@ import { base, blob, heading, notes, read, repository, root } from "./sources.js
 const index = [...read("notes/README.md").matchAll(/\]\(([\w-]+\.md)/g)].map(([, name]) => `notes/${name}`);
 const ordered = [...new Set([...index, ...notes])].filter((note) => note !== "notes/README.md");
 const entry = (note) => ({ text: heading(note), link: `/${note}` });
-const runs = [...read("site/runs.md").matchAll(/^## (.*)$/gm)].map(([, run]) => ({ text: run, link: `/runs#${slug(run)}` }));
+const runs = [...read("site/runs.md").matchAll(/^## (.*)$/gm)]
+    .map(([, run]) => ({ text: run, link: `/runs#${slug(run)}` }));
 const is_stage = (note) => /\/0\d-/.test(note);
 
 // Before anything is drawn, so that nothing moves: the notes of the stages begin with the pane open.
@@ -40,11 +41,13 @@ export default defineConfig({
     themeConfig: {
         blob,
         nav: [{ text: "Notes", link: "/notes/" }, { text: "Runs", link: "/runs" }],
-        sidebar: [
-            { text: "To read in order", items: ordered.filter(is_stage).map(entry) },
-            { text: "To look things up", items: ordered.filter((note) => !is_stage(note)).map(entry) },
-            { text: "To step through", collapsed: true, items: runs },
-        ],
+        sidebar: {
+            "/runs": [{ text: "Runs", items: runs }],
+            "/": [
+                { text: "To read in order", items: ordered.filter(is_stage).map(entry) },
+                { text: "To look things up", items: ordered.filter((note) => !is_stage(note)).map(entry) },
+            ],
+        },
         socialLinks: repository ? [{ icon: "github", link: repository }] : [],
         outline: [2, 3],
         search: {

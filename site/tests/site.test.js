@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
 import { base, named, notes, region, root, sources } from "../.vitepress/sources.js";
 import { serve } from "../serve.js";
 
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const skip = fs.existsSync(executablePath) ? false : `there is no Chromium at ${executablePath}`;
+const browsers = ["/usr/bin/chromium", "/usr/bin/google-chrome"];
+const executablePath = browsers.find((file) => fs.existsSync(file));
+const skip = executablePath ? false : `there is neither ${browsers.join(" nor ")}`;
 const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync"];
 const built = path.join(root, "build/site/dist");
@@ -69,12 +70,14 @@ const marked = (page) => page.locator(".code-pane .line.on").evaluateAll((lines)
 const scroll_to = (page, selector) => page.locator(selector).first().evaluate((element) =>
     window.scrollTo(0, scrollY + element.getBoundingClientRect().top - innerHeight / 3));
 
-test("Every page opens without an error, draws its diagrams, and asks nobody else", { skip }, async () => {
+// A browser mostly waits, so several pages are open at once.
+describe("Every page opens without an error, draws its diagrams, and asks nobody else", { concurrency: 3 }, () => {
     for (const address of pages)
-        await visit(address, {}, async (page) => {
+        test(address, { skip }, () => visit(address, {}, async (page) => {
             assert.equal(await page.locator("h1").count(), 1, address);
             await page.waitForFunction(() => !document.querySelector("pre.mermaid"));
-        });
+            await page.waitForLoadState("networkidle");
+        }));
 });
 
 test("Every source's page opens", { skip }, async () => {
@@ -206,36 +209,46 @@ for (const [number, name] of [["10054", "WSAECONNRESET"], ["64", "ERROR_NETNAME_
 
 const runs = fs.readdirSync(path.join(root, "notes/runs")).map((file) => path.basename(file, ".json"));
 
-for (const [index, run] of runs.entries())
-    test(`The run ${run} steps to its end and back, and shows code and owners`, { skip }, () => {
-        const viewport = index % 2 ? narrow : wide;
-        return visit("runs.html", { viewport, colorScheme: index % 3 ? "light" : "dark" }, async (page) => {
-            const player = page.locator(`section.run[aria-label="The run ${run}"]`);
-            const picture = (name) => player.screenshot({ path: path.join(screenshots, `run-${run}-${name}.png`) });
-            const count = Number(/of (\d+)/.exec(await player.locator(".controls span").innerText())[1]);
-            const first = await player.locator(".title").innerText();
-            await picture("begin");
-            const titles = new Set([first]);
-            for (let at = 2; at <= count; ++at) {
-                await player.locator(".scroller").press("ArrowRight");
-                await player.locator(`.controls span:has-text("Step ${at} of")`).waitFor();
-                titles.add(await player.locator(".title").innerText());
-                if (at === Math.ceil(count / 2)) await picture("middle");
-            }
-            await picture("end");
-            assert.ok(titles.size > count / 2, `${titles.size} titles for ${count} steps`);
-            assert.ok(await player.locator(".thread .here").count(), "a thread shows its line");
-            assert.doesNotMatch(await player.locator(".operations").innerText(), /kernel$/m, "nothing is pending at the end");
-            await player.locator(".scroller").press("Home");
-            await player.locator(`.title:text-is(${JSON.stringify(first)})`).waitFor();
-            assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "no sideways scrolling");
+describe("Each run steps to its end and back, and shows code and owners", { concurrency: 3 }, () => {
+    for (const [index, run] of runs.entries())
+        test(run, { skip }, () => {
+            const viewport = index % 2 ? narrow : wide;
+            return visit("runs.html", { viewport, colorScheme: index % 3 ? "light" : "dark" }, async (page) => {
+                const player = page.locator(`section.run[aria-label="The run ${run}"]`);
+                await player.scrollIntoViewIfNeeded(); // then it begins to load
+                const picture = (name) => player.screenshot({ path: path.join(screenshots, `run-${run}-${name}.png`) });
+                const count = Number(/of (\d+)/.exec(await player.locator(".controls span").innerText())[1]);
+                const title = player.locator(".title");
+                const first = await title.innerText();
+                await title.evaluate((element) => {
+                    window.titles = new Set([element.innerText]);
+                    const add = () => window.titles.add(element.innerText);
+                    new MutationObserver(add).observe(element, { characterData: true, childList: true, subtree: true });
+                });
+                await picture("begin");
+                await player.locator(".scroller").focus();
+                for (let at = 2; at <= count; ++at) {
+                    await page.keyboard.press("ArrowRight");
+                    if (at === Math.ceil(count / 2)) await picture("middle");
+                }
+                await player.locator(`.controls span:has-text("Step ${count} of ${count}")`).waitFor();
+                await picture("end");
+                const titles = await page.evaluate(() => window.titles.size);
+                assert.ok(titles > count / 2, `${titles} titles for ${count} steps`);
+                assert.ok(await player.locator(".thread .here").count(), "a thread shows its line");
+                assert.doesNotMatch(await player.locator(".operations").innerText(), /kernel$/m, "nothing is pending at the end");
+                await player.locator(".scroller").press("Home");
+                await player.locator(`.title:text-is(${JSON.stringify(first)})`).waitFor();
+                assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "no sideways scrolling");
+            });
         });
-    });
+});
 
 test("A run plays to its end, and the space bar pauses it", { skip }, () => visit("runs.html", {}, async (page) => {
-    await page.clock.install();
-    await page.reload();
     const player = page.locator('section.run[aria-label="The run 01-create-port"]');
+    await player.scrollIntoViewIfNeeded();
+    await player.locator(".controls").waitFor();
+    await page.clock.install();
     const button = player.locator(".controls button").nth(2);
     await player.locator(".scroller").press(" ");
     assert.equal(await button.innerText(), "Pause");
@@ -248,24 +261,26 @@ test("A run plays to its end, and the space bar pauses it", { skip }, () => visi
     assert.equal(await button.innerText(), "Play");
 }));
 
-for (const colorScheme of ["light", "dark"])
-    test(`axe finds no serious fault (${colorScheme})`, { skip }, async () => {
+describe("axe finds no serious fault", { concurrency: 3 }, () => {
+    for (const colorScheme of ["light", "dark"])
         for (const [address, viewport] of [["index.html", wide], ["notes/03-recv.html", wide], ["notes/03-recv.html", narrow],
             ["notes/how-a-connection-ends.html", wide], ["runs.html", wide], ["source/03-recv/receive.hpp.html", narrow]])
-            await visit(address, { colorScheme, viewport }, async (page) => {
-                await page.waitForFunction(() => !document.querySelector("pre.mermaid"));
-                if (viewport === wide && address.includes("03")) await page.locator('a.claim:text-is("03.4")').click();
-                await page.evaluate(axe);
-                // VitePress's search button has the shortcut's key in it, which axe takes for a part of its label.
-                const rules = { "label-content-name-mismatch": { enabled: false } };
-                const { violations } = await page.evaluate((options) => window.axe.run(options), { rules });
-                const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-                const found = serious.map((one) => `${one.id}: ${one.nodes.slice(0, 5).map((node) => node.target).join(" ")}`);
-                assert.deepEqual(found, [], `${address} at ${viewport.width}`);
-                const picture = `${path.basename(address, ".html")}-${viewport.width}-${colorScheme}.png`;
-                await page.screenshot({ path: path.join(screenshots, picture) });
-            });
-    });
+            test(`${address}, ${colorScheme}, ${viewport.width}`, { skip }, () =>
+                visit(address, { colorScheme, viewport }, async (page) => {
+                    await page.waitForFunction(() => !document.querySelector("pre.mermaid"));
+                    if (viewport === wide && address.includes("03")) await page.locator('a.claim:text-is("03.4")').click();
+                    const picture = `${path.basename(address, ".html")}-${viewport.width}-${colorScheme}.png`;
+                    await page.screenshot({ path: path.join(screenshots, picture) });
+                    await page.evaluate(axe);
+                    // VitePress's search button has the shortcut's key in it, which axe takes for a part of its label.
+                    const rules = { "label-content-name-mismatch": { enabled: false } };
+                    const { violations } = await page.evaluate((options) => window.axe.run(options),
+                        { rules, resultTypes: ["violations"] });
+                    const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+                    const found = serious.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 5).map((node) => node.target).join(" ")}`);
+                    assert.deepEqual(found, []);
+                }));
+});
 
 test("On paper there is the text alone", { skip }, () => visit("notes/03-recv.html", {}, async (page) => {
     await page.emulateMedia({ media: "print" });
