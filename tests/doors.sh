@@ -20,6 +20,11 @@ for stage in 0[1-6]-*/; do
         echo "stage $number: the skeleton does not build" >&2
         exit 1
     }
+    grep -q 'Likely cause: a body is still to be written, and was called: TODO: ' "$work/log" || {
+        cat "$work/log" >&2
+        echo "stage $number: the failure does not say that a body is a TODO" >&2
+        exit 1
+    }
     echo "stage $number: the skeleton fails at $(grep -o 'Stage0[^ ]* (Failed)' "$work/log" | head -1)"
 
     # Each body has a row in the contract, and each hint its original.

@@ -20,9 +20,10 @@ export IOCP_TEST_SECONDS=5
 # In a copy, so that nothing of yours is touched. Copied where it differs: ninja goes by the time of a file.
 copy=$root/build/exercises
 mkdir -p "$copy"
-find . \( -path ./build -o -path ./mine -o -path ./.git -o -name node_modules \) -prune -o -type f -print | while IFS= read -r file; do
-    cmp -s "$file" "$copy/$file" || cp --parents "$file" "$copy/"
-done
+find . \( -path ./build -o -path ./mine -o -path ./.git -o -name node_modules \) -prune -o -type f -print |
+    while IFS= read -r file; do
+        cmp -s "$file" "$copy/$file" || cp --parents "$file" "$copy/"
+    done
 # What a run that failed, or an older version, has left there.
 (cd "$copy" && find 0* tests -type f) | while IFS= read -r file; do
     [[ -e $file ]] || rm "$copy/$file"

@@ -3,15 +3,13 @@
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { createMarkdownRenderer, defineConfig } from "vitepress";
-import { markdown, numbered, slug, with_rows_as_sections } from "./markdown.js";
+import { markdown, numbered, with_rows_as_sections } from "./markdown.js";
 import { base, blob, heading, notes, read, repository, root } from "./sources.js";
 
 // In the order of notes/README.md.
 const index = [...read("notes/README.md").matchAll(/\]\(([\w-]+\.md)/g)].map(([, name]) => `notes/${name}`);
 const ordered = [...new Set([...index, ...notes])].filter((note) => note !== "notes/README.md");
 const entry = (note) => ({ text: heading(note), link: `/${note}` });
-const runs = [...read("site/runs.md").matchAll(/^## (.*)$/gm)]
-    .map(([, run]) => ({ text: run, link: `/runs#${slug(run)}` }));
 const is_stage = (note) => /\/0\d-/.test(note);
 
 // Before anything is drawn, so that nothing moves: the notes of the stages begin with the pane open.
@@ -41,13 +39,11 @@ export default defineConfig({
     themeConfig: {
         blob,
         nav: [{ text: "Notes", link: "/notes/" }, { text: "Runs", link: "/runs" }],
-        sidebar: {
-            "/runs": [{ text: "Runs", items: runs }],
-            "/": [
-                { text: "To read in order", items: ordered.filter(is_stage).map(entry) },
-                { text: "To look things up", items: ordered.filter((note) => !is_stage(note)).map(entry) },
-            ],
-        },
+        sidebar: [
+            { text: "To read in order", items: ordered.filter(is_stage).map(entry) },
+            { text: "To look things up", items: ordered.filter((note) => !is_stage(note)).map(entry) },
+            { text: "To step through", items: [{ text: "Recorded runs", link: "/runs" }] },
+        ],
         socialLinks: repository ? [{ icon: "github", link: repository }] : [],
         outline: [2, 3],
         search: {

@@ -6,7 +6,7 @@ import { explanation, mentions, pieces, row, row_title } from "./errors.js";
 import { base, blob, claim, href, is_mark, language, named, read, region, run_of, source_of } from "./sources.js";
 
 // As GitHub does, so that an anchor in a note works in both.
-export const slug = (text) =>
+const slug = (text) =>
     text.trim().toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, "").replaceAll(" ", "-");
 
 const note_of = (env) => (env.relativePath ?? "").replace(/(^|\/)index\.md$/, "$1README.md");

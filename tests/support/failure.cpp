@@ -1,5 +1,6 @@
 #include "tests/support/failure.hpp"
 
+#include "cmake/todo.hpp"
 #include "tests/support/windows.hpp"
 
 #include <algorithm>
@@ -80,10 +81,13 @@ struct Advice {
 Advice advice_for(Symptom symptom, const std::string& saw) {
     Story& now = story();
     const auto seen = [&](const char* text) { return saw.find(text) != std::string::npos; };
+    std::string todo;
     if (const std::size_t at = saw.find("TODO: "); at != std::string::npos) {
-        return {"a body is still to be written, and was called: " + saw.substr(at, saw.find_first_of("\"\\", at) - at),
-                "The contract"};
+        todo = saw.substr(at, saw.find_first_of("\"\\", at) - at);
+    } else if (const char* own = first_todo) {
+        todo = std::string("TODO: ") + own;
     }
+    if (!todo.empty()) return {"a body is still to be written, and was called: " + todo, "The contract"};
     if (seen("ERROR_CALL_NOT_IMPLEMENTED")) {
         return {"a body is still a TODO: this error is what stands in for it", "The contract"};
     }
