@@ -45,6 +45,7 @@ struct Program::State final : Witness {
     std::string partial;
     std::string error_text;
     bool out_ended = false;
+    bool errors_ended = false;
 
     void read_output() {
         char buffer[4096];
@@ -74,6 +75,9 @@ struct Program::State final : Witness {
             const std::lock_guard lock(mutex);
             error_text.append(buffer, bytes);
         }
+        const std::lock_guard lock(mutex);
+        errors_ended = true;
+        changed.notify_all();
     }
 
     // Waits for `holds`, which looks at the lines under the lock. False: not within the deadline, or not before the end
@@ -101,6 +105,9 @@ struct Program::State final : Witness {
         // A client may see its connection break a moment before the process is seen to be gone.
         if (asked_to_stop || !process.ends_within(500)) return false;
         how = exit_code_text(process.exit_code());
+        // Its last words may still be on their way. Not for ever: another process may hold the other end.
+        std::unique_lock lock(mutex);
+        changed.wait_for(lock, std::chrono::milliseconds(1000), [&] { return out_ended && errors_ended; });
         return true;
     }
 
