@@ -61,7 +61,7 @@ DIAGRAMS = {
     "overtaken_by_bytes": (record.is_overtaken_by_bytes, "called", record.is_overtaken_by_bytes, "returned"),
     "overtaken_by_the_end": (record.is_overtaken_by_the_end, "called", record.is_overtaken_by_the_end, "returned"),
     "swept": (record.is_accept, "called", record.is_swept, "handled"),
-    "deadline": (record.is_send, "taken", record.is_cancelled, "handled"),
+    "deadline": (record.is_send, "taken", record.is_cancelled_and_closes, "handled"),
 }
 
 

@@ -50,10 +50,15 @@ export default defineConfig({
             provider: "local",
             options: {
                 miniSearch: {
+                    options: {
+                        // Words, and a claim's number, such as 03.4 or wf.16, whole.
+                        tokenize: (text) => text.match(/\b(?:\d\d|[a-z]{2})\.\d+\b|[\p{L}\p{N}]+/giu) ?? [],
+                    },
                     searchOptions: {
-                        // Another number is not nearly the same, and the row that explains it comes first.
-                        fuzzy: (term) => (/^\d+$/.test(term) ? false : 0.2),
-                        boostDocument: (id) => (id.includes("#number-") ? 4 : 1),
+                        // Another number is not nearly the same; the row that explains it comes first, then the notes
+                        // to read in order.
+                        fuzzy: (term) => (/\d/.test(term) ? false : 0.2),
+                        boostDocument: (id) => (id.includes("#number-") ? 4 : /\/0\d-/.test(id) ? 1.5 : 1),
                     },
                 },
                 _render(text, env, md) {

@@ -70,7 +70,7 @@ function link_errors(tokens, here, Token) {
 
 function see_also(here, Token) {
     const links = mentions(here).map((one) => `<a href="${base.slice(0, -1)}${row_link(one)}">${one.text}</a>`);
-    const content = links.length ? ` <span class="see-also">Seen in: ${links.join("; ")}.</span>` : "";
+    const content = links.length ? `<details class="see-also"><summary>Seen in</summary>${links.join("<br>")}</details>` : "";
     return Object.assign(new Token("html_inline", "", 0), { content });
 }
 

@@ -55,6 +55,7 @@ export function source_of(target) {
 }
 
 export const is_mark = (line) => /^\s*\/\/([[?] |\]$)/.test(line);
+export const has_marks = (file) => lines(file).some(is_mark);
 
 // The lines that scripts/notes.py cuts for an excerpt, the marks around them left out.
 export function region(file, name) {

@@ -6,13 +6,22 @@
 
 const CLIENTS = 100; // from here on a lane is a client's; 0 is the kernel's; the others are threads'
 const REASONS = { 64: "the connection was reset", 995: "cancelled", 1236: "the connection was aborted" };
-const CALLS = { shutdown: ": our FIN", CancelIoEx: ": what is pending there shall end now" };
+const TOWARDS = { receive: "from", send: "to", disconnect: "of" };
+const FOLLOWS = "; its packet follows";
+// Calls that begin no operation, or only wait; the others say it with the operation.
+const CALLS = {
+    CreateIoCompletionPort: (socket) => (socket ? `: ${socket} is associated with the port` : ": the port is made"),
+    CancelIoEx: (socket) => ` on ${socket}: what is pending there shall end now`,
+    closesocket: (socket) => ` on ${socket}`,
+    shutdown: (socket) => ` on ${socket}: our FIN`,
+};
 
 export function toSteps(events) {
     const lanes = new Map();
     const operations = new Map(); // by number
+    const sockets = new Map(); // by handle: whose they are
+    const starts = new Map(); // by kind and client: the OVERLAPPED of each
     let queue = []; // those whose packets are in the port
-    let hasPort = false;
 
     // What happens, said `alone`; or `joined` to the step before, if that opens what this comes `after`.
     const rules = {
@@ -33,28 +42,30 @@ export function toSteps(events) {
                 const alone = `${thread.name} takes ${thread.packets.map(packet).join(" and ")}${owns}`;
                 return { alone, joined: () => alone, after: `call ${tid}` };
             }
-            thread.calls.push({ name });
-            thread.at = args.at;
+            const { at, handles } = args;
+            thread.calls.push({ name, handles });
+            thread.at = at;
             if (waits(thread)) {
                 const joined = (before) => `${before}, and waits for the next`;
                 return { alone: `${thread.name} waits for a packet`, joined, after: `handled ${tid}` };
             }
-            let what = CALLS[name] ?? "";
-            if (name === "CreateIoCompletionPort")
-                what = hasPort ? ": a socket is associated with the port" : ": the port is made";
-            hasPort ||= name === "CreateIoCompletionPort";
-            return { alone: `${thread.name} calls ${name}${what}`, opens: [`call ${tid}`] };
+            if (name === "AcceptEx") sockets.set(handles[0], "the listening socket");
+            const socket = handles.length ? sockets.get(handles[0]) ?? "a socket" : "";
+            if (name === "closesocket") sockets.delete(handles[0]); // the next socket may get the same handle
+            return { alone: `${thread.name} calls ${name}${CALLS[name]?.(socket) ?? ""}`, opens: [`call ${tid}`] };
         },
 
         b({ tid, id, name: kind, args }, thread) {
             for (const [older, { memory }] of operations)
                 if (memory && memory === args.memory) operations.delete(older); // the same one, started again
-            const name = `${kind} ${id}${args.client ? ` of ${args.client}` : ""}`;
-            const operation = { ...args, id, kind, name, owner: "kernel" };
-            operations.set(id, operation);
             const call = thread.calls.at(-1);
+            const { name, again } = named(kind, args);
+            const operation = { ...args, id, kind, name, owner: "kernel", handles: call.handles };
+            operations.set(id, operation);
             call.operation = operation;
-            const holds = args.buffer ? `${name} and its ${count(args.buffer)} belong` : `${name} belongs`;
+            if (kind === "accept") sockets.set(call.handles[1], `the socket of ${name}`);
+            const same = again ? " (the same operation again)" : "";
+            const holds = `${name}${same}${args.buffer ? ` and its ${count(args.buffer)} belong` : " belongs"}`;
             const words =
                 kind === "packet" ? packet(operation) : `${holds} to the kernel until a worker takes the packet`;
             const joined = (before) => `${before}: ${words}`;
@@ -68,11 +79,14 @@ export function toSteps(events) {
             if (name === "is queued") {
                 operation.owner = "port";
                 queue.push(operation);
-                const joined = (before) => `${before}; the packet is in the port`;
+                const joined = (before) => `${before.replace(FOLLOWS, "")}; the packet is in the port`;
                 return { alone: `the port gets ${packet(operation)}`, joined, after: opens[0], opens, lane: "port" };
             }
             Object.assign(operation, args, { completed: true });
-            return { alone: `the kernel completes ${operation.name}: ${result(operation)}`, opens, lane: "kernel" };
+            if (args.client) sockets.set(operation.handles[1], `${args.client}'s socket`);
+            const follows = args.inside ? "" : FOLLOWS; // inside the call, it may be skipped
+            const alone = `the kernel completes ${operation.name}: ${result(operation)}${follows}`;
+            return { alone, opens, lane: "kernel" };
         },
 
         E({ tid, name }, thread) {
@@ -100,6 +114,18 @@ export function toSteps(events) {
         },
     };
 
+    function named(kind, { client, memory }) {
+        const what = `${kind} ${client}`;
+        const before = starts.get(what) ?? [];
+        const all = [...before, memory];
+        starts.set(what, all);
+        const again = before.includes(memory);
+        if (kind === "packet") return { name: `packet ${all.length}` };
+        if (kind === "accept") return { name: `accept ${[...new Set(all)].indexOf(memory) + 1}`, again };
+        const which = kind === "disconnect" ? "" : `${ordinal(all.length)} `;
+        return { name: `the ${which}${kind} ${TOWARDS[kind]} ${client}`, again };
+    }
+
     const steps = [];
     let opened = [];
     for (const event of events) {
@@ -121,6 +147,7 @@ export function toSteps(events) {
 }
 
 const waits = (thread) => thread.calls.at(-1)?.name.startsWith("GetQueuedCompletionStatus");
+const ordinal = (number) => ["first", "second", "third"][number - 1] ?? `${number}th`; // up to 20
 const count = (bytes) => (bytes === 1 ? "1 byte" : `${bytes} bytes`);
 
 function packet({ kind, name, memory, key, bytes }) {

@@ -64,9 +64,30 @@ for (const name of names) {
 test("a worker handles an operation whose call has not returned", () => {
     const step = stepOf("handled-before-the-call-returns", ({ threads }) =>
         threads.some(({ starts }) => starts !== null && threads.some(({ handles }) => handles.includes(starts))));
-    assert.match(step.title, /takes the packet of receive/);
+    assert.match(step.title, /takes the packet of the second receive from client 1/);
     const warns = ({ title }) => /has been taken: the caller must touch nothing/.test(title);
     stepOf("handled-before-the-call-returns", warns);
+});
+
+test("a call on a socket says which", () => {
+    for (const name of names.filter((one) => one !== "01-create-port"))
+        for (const { title } of toSteps(read(name)))
+            if (/calls (closesocket|shutdown|CancelIoEx)/.test(title))
+                assert.match(title, /on (the listening socket|client \d's socket|the socket of accept \d)/, name);
+});
+
+test("an operation that is started again keeps its memory, and says so", () => {
+    const again = stepOf("03-recv", ({ title }) => /the second receive from client 1 \(the same operation again\)/.test(title));
+    const first = stepOf("03-recv", ({ title }) => /the first receive from client 1 and/.test(title));
+    const memory = ({ operations }) => operations.find(({ kind }) => kind === "receive").memory;
+    assert.equal(memory(again), memory(first));
+});
+
+test("what a page of runs tells to look at is a step of the run", () => {
+    const page = readFileSync(new URL("../runs.md", import.meta.url), "utf8");
+    const players = [...page.matchAll(/<RunPlayer run="(.*)" look="(.*)" \/>/g)];
+    assert.deepEqual(players.map(([, name]) => name).sort(), names.toSorted());
+    for (const [, name, look] of players) stepOf(name, ({ title }) => title.includes(look));
 });
 
 test("an operation that skips its packet never reaches the port", () => {
@@ -80,7 +101,7 @@ test("a call that fails at once leaves the operation to the program", () => {
     const steps = toSteps([
         { ph: "M", tid: 0, ts: 0, name: "thread_name", args: { name: "the kernel" } },
         { ph: "M", tid: 1, ts: 0, name: "thread_name", args: { name: "worker 1" } },
-        { ph: "B", tid: 1, ts: 1, name: "WSARecv", args: { at } },
+        { ph: "B", tid: 1, ts: 1, name: "WSARecv", args: { at, handles: [4] } },
         { ...operation, ph: "b", ts: 2, args: { at, buffer: 4096, memory: 1, client: "client 1" } },
         { ...operation, ph: "e", ts: 3, tid: 0, args: {} },
         { ph: "E", tid: 1, ts: 4, args: {} },

@@ -1,4 +1,4 @@
-import { href, siblings, sources } from "../.vitepress/sources.js";
+import { has_marks, href, siblings, sources } from "../.vitepress/sources.js";
 
 const tab = (file, of) => ({
     name: file.split("/").at(-1),
@@ -7,5 +7,5 @@ const tab = (file, of) => ({
 });
 
 export default {
-    paths: () => sources.map((file) => ({ params: { file, tabs: siblings(file).map((one) => tab(one, file)) } })),
+    paths: () => sources.map((file) => ({ params: { file, has_marks: has_marks(file), tabs: siblings(file).map((one) => tab(one, file)) } })),
 };

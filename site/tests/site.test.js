@@ -207,7 +207,18 @@ for (const [number, name] of [["10054", "WSAECONNRESET"], ["64", "ERROR_NETNAME_
         }), "the row is in sight");
     }));
 
+test("The search for a claim's number leads to the note that makes it", { skip }, () => visit("index.html", {}, async (page) => {
+    await page.keyboard.press("Control+k");
+    await page.locator(".VPLocalSearchBox input").fill("05.11");
+    await page.locator(".VPLocalSearchBox .result.selected").waitFor();
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/notes\/05-disconnect\.html#/);
+}));
+
 const runs = fs.readdirSync(path.join(root, "notes/runs")).map((file) => path.basename(file, ".json"));
+
+const looks = new Map([...fs.readFileSync(path.join(root, "site/runs.md"), "utf8").matchAll(/run="(.*)" look="(.*)"/g)]
+    .map(([, run, look]) => [run, look]));
 
 describe("Each run steps to its end and back, and shows code and owners", { concurrency: 3 }, () => {
     for (const [index, run] of runs.entries())
@@ -237,6 +248,8 @@ describe("Each run steps to its end and back, and shows code and owners", { conc
                 assert.ok(titles > count / 2, `${titles} titles for ${count} steps`);
                 assert.ok(await player.locator(".thread .here").count(), "a thread shows its line");
                 assert.doesNotMatch(await player.locator(".operations").innerText(), /kernel$/m, "nothing is pending at the end");
+                await player.locator('button:text-is("What to look at")').click();
+                await player.locator(`.title:has-text(${JSON.stringify(looks.get(run))})`).waitFor();
                 await player.locator(".scroller").press("Home");
                 await player.locator(`.title:text-is(${JSON.stringify(first)})`).waitFor();
                 assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "no sideways scrolling");

@@ -224,10 +224,10 @@ inline const char* file_of(Here where) {
 
 // ---- the trace: trace.cpp ----
 
-// A call of the program, from its beginning to its end.
+// A call of the program, from its beginning to its end, and the sockets or files that it is given.
 class TracedCall {
 public:
-    TracedCall(const char* name, Here where, const char* thread = "a thread");
+    TracedCall(const char* name, Here where, std::initializer_list<HANDLE> handles, const char* thread = "a thread");
     ~TracedCall();
     TracedCall(const TracedCall&) = delete;
     TracedCall& operator=(const TracedCall&) = delete;

@@ -100,7 +100,7 @@ DWORD dequeue(const char* name, HANDLE handle, std::size_t most, DWORD milliseco
     Lock lock;
     packets_handled();
     std::optional<TracedCall> call;
-    const auto traced = [&] { call.emplace(name, here, "worker"); };
+    const auto traced = [&] { call.emplace(name, here, std::initializer_list<HANDLE>{}, "worker"); };
     const auto port = kernel().handles.find<Port>(handle);
     if (port == nullptr) return ERROR_INVALID_HANDLE;
     if (!port->queue.empty() && port->running < port->concurrency) {
@@ -135,7 +135,7 @@ DWORD dequeue(const char* name, HANDLE handle, std::size_t most, DWORD milliseco
 using namespace strict;
 
 HANDLE CreateIoCompletionPort(HANDLE file, HANDLE port, ULONG_PTR key, DWORD concurrency, Here here) {
-    const TracedCall call("CreateIoCompletionPort", here);
+    const TracedCall call("CreateIoCompletionPort", here, {file});
     const Lock lock;
     Handles& handles = kernel().handles;
     const auto refuse = [](DWORD error) {
@@ -194,7 +194,7 @@ BOOL GetQueuedCompletionStatusEx(HANDLE port, OVERLAPPED_ENTRY* entries, ULONG m
 }
 
 BOOL PostQueuedCompletionStatus(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAPPED* overlapped, Here here) {
-    const TracedCall call("PostQueuedCompletionStatus", here);
+    const TracedCall call("PostQueuedCompletionStatus", here, {});
     const Lock lock;
     const auto target = find<Port>(port, "PostQueuedCompletionStatus");
     if (target == nullptr) return FALSE;

@@ -16,7 +16,7 @@ namespace {
 int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD* bytes, DWORD* flags,
              OVERLAPPED* overlapped, Here here) {
     const char* const name = kind == Kind::receive ? "WSARecv" : "WSASend";
-    const TracedCall call(name, here);
+    const TracedCall call(name, here, {to_handle(handle)});
     Lock lock;
     const auto socket = find_socket(handle, name);
     if (socket == nullptr) return SOCKET_ERROR;
@@ -60,7 +60,7 @@ int transfer(Kind kind, SOCKET handle, const WSABUF* buffers, DWORD count, DWORD
 
 BOOL accept_ex(SOCKET listener_handle, SOCKET accepted_handle, void* output, DWORD data, DWORD local, DWORD remote,
                OVERLAPPED* overlapped, Here here) {
-    const TracedCall call("AcceptEx", here);
+    const TracedCall call("AcceptEx", here, {to_handle(listener_handle), to_handle(accepted_handle)});
     Lock lock;
     const auto listener = find_socket(listener_handle, "AcceptEx");
     const auto accepted = find_socket(accepted_handle, "");
@@ -98,7 +98,7 @@ void get_accept_ex_addresses(void* output, DWORD data, DWORD local, DWORD remote
 }
 
 BOOL disconnect_ex(SOCKET handle, OVERLAPPED* overlapped, DWORD flags, Here here) {
-    const TracedCall call("DisconnectEx", here);
+    const TracedCall call("DisconnectEx", here, {to_handle(handle)});
     Lock lock;
     const auto socket = find_socket(handle, "DisconnectEx");
     if (socket == nullptr) return FALSE;
@@ -259,7 +259,7 @@ BOOL WSAGetOverlappedResult(SOCKET handle, OVERLAPPED* overlapped, DWORD* bytes,
 }
 
 int closesocket(SOCKET handle, Here here) {
-    const TracedCall call("closesocket", here);
+    const TracedCall call("closesocket", here, {to_handle(handle)});
     const Lock lock;
     const auto socket = kernel().handles.find<Socket>(to_handle(handle));
     if (socket == nullptr) return fail_winsock(WSAENOTSOCK);
@@ -374,7 +374,7 @@ SOCKET accept(SOCKET handle, sockaddr* address, int* length) {
 }
 
 int shutdown(SOCKET handle, int how, Here here) {
-    const TracedCall call("shutdown", here);
+    const TracedCall call("shutdown", here, {to_handle(handle)});
     const Lock lock;
     const auto socket = find_socket(handle, "shutdown");
     if (socket == nullptr) return SOCKET_ERROR;

@@ -86,6 +86,7 @@ std::string place(Here where) {
 std::string value(const char* name, std::uint64_t number) {
     return std::string(",\"") + name + "\":" + std::to_string(number);
 }
+void add(std::string& list, std::uint64_t number) { list += (list.empty() ? "" : ",") + std::to_string(number); }
 // The OVERLAPPED, by which one sees that an operation is started again.
 std::string memory(const OVERLAPPED* overlapped) {
     return value("memory", reinterpret_cast<std::uintptr_t>(overlapped));
@@ -97,9 +98,14 @@ std::string client(const std::shared_ptr<Socket>& socket) {
 
 }  // namespace
 
-TracedCall::TracedCall(const char* name, Here where, const char* thread) {
+TracedCall::TracedCall(const char* name, Here where, std::initializer_list<HANDLE> handles, const char* thread) {
     const Inside here;
-    if (file().is_open()) file().event("B", lane(thread), R"("name":"%s","args":{%s})", name, place(where).c_str());
+    if (!file().is_open()) return;
+    std::string numbers;
+    for (const HANDLE handle : handles)
+        if (handle != INVALID_HANDLE_VALUE) add(numbers, reinterpret_cast<std::uintptr_t>(handle));
+    file().event("B", lane(thread), R"("name":"%s","args":{%s,"handles":[%s]})", name, place(where).c_str(),
+                 numbers.c_str());
 }
 TracedCall::~TracedCall() {
     const Inside here;
@@ -139,7 +145,7 @@ void trace_handling(const std::vector<Packet>& packets) {
     if (!file().is_open()) return;
     std::string numbers;
     for (const Packet& packet : packets)
-        numbers += (numbers.empty() ? "" : ",") + std::to_string(packet.number);
+        add(numbers, packet.number);
     file().event("B", lane("worker"), R"("name":"handles packets","args":{"packets":[%s]})", numbers.c_str());
 }
 void trace_handled(const std::vector<Packet>& packets) {

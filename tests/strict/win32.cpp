@@ -229,7 +229,7 @@ BOOL SetFileCompletionNotificationModes(HANDLE file, BYTE flags) {
 }
 
 BOOL CancelIoEx(HANDLE file, OVERLAPPED* overlapped, Here here) {
-    const TracedCall call("CancelIoEx", here);
+    const TracedCall call("CancelIoEx", here, {file});
     const Lock lock;
     const auto socket = find<Socket>(file, "CancelIoEx");
     if (socket == nullptr) return FALSE;
