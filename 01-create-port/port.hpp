@@ -203,14 +203,15 @@ inline void run_worker(CompletionPort& port) {
 }
 //]
 
-// Threads that run a worker loop on the port until stop().
+// Threads that run a worker loop on the port until stop(). Each has a copy of the loop, made here: what fails on a
+// thread of its own ends the program.
 class Workers {
 public:
     template <class Loop>
     Workers(CompletionPort& port, unsigned count, Loop loop) : port_(port) {
         try {
             for (unsigned i = 0; i < count; ++i)
-                threads_.emplace_back([&port, loop] { loop(port); });
+                threads_.emplace_back([&port, loop]() mutable { loop(port); });
         } catch (...) {
             stop();  // a std::thread that is destroyed before it is joined ends the program
             throw;

@@ -62,9 +62,8 @@ int main(int argc, char** argv) {
         Log log(options.log_times);
         CompletionPort port;
         FullServer server(port, options, log);
-        Workers workers(port, options.workers, [&](CompletionPort& from) {
-            Worker(from, server.turns(), server.statistics(), options.batch, options.inline_bound).run();
-        });
+        Worker worker(port, server.turns(), server.statistics(), options.batch, options.inline_bound);
+        Workers workers(port, options.workers, [worker](CompletionPort&) mutable { worker.run(); });
         // Ctrl+C begins switched off in a process group of our own, which `start /b` makes.
         ::SetConsoleCtrlHandler(nullptr, FALSE);
         StopEvent& stops = stop();

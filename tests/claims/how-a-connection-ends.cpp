@@ -165,8 +165,9 @@ TEST_CASE("he.9 Silence completes nothing, whatever SO_RCVTIMEO says") {
 }
 
 // Windows: no source; by https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
-// it is undefined what a socket does after a cancel
-TEST_CASE("he.10 Cancelling is local: the connection stays, and the peer sees nothing of it") {
+// it is undefined what a socket does after a cancel (the aborts of
+// https://learn.microsoft.com/windows/win32/winsock/winsock-tracing-event-details name a cancelled send, no receive)
+TEST_CASE("he.10 Cancelling a receive is local: the connection stays, and the peer sees nothing of it") {
     TwoPorts connection;
     PendingReceive receive(connection.server);
     PendingReceive peer(connection.client);

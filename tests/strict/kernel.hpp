@@ -141,7 +141,8 @@ struct Socket final : Object {
     bool connected = false;
     bool has_context = true;  // an accepted one gets it by SO_UPDATE_ACCEPT_CONTEXT
     bool in_accept = false;
-    bool broken = false;     // the peer has reset it
+    bool broken = false;     // the peer has reset it, or we have
+    bool resets = false;     // and the peer learns it when it is closed
     bool peer_done = false;  // FIN has come
     bool fin_wanted = false;
     bool fin_sent = false;

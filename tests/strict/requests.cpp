@@ -144,7 +144,16 @@ bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const
     const auto all = [](const Request&) { return true; };
     end(socket->accepts, all);
     end(socket->receives, all);
+    const std::size_t sends = socket->sends.size();
     end(socket->sends, all);
+    if (socket->sends.size() < sends) {  // a part may be out, so the connection is no more
+        socket->broken = socket->resets = true;
+        only = nullptr;
+        thread = nullptr;
+        status = Status::connection_aborted;
+        end(socket->receives, all);
+        end(socket->sends, all);
+    }
     if (socket->disconnect != nullptr && (only == nullptr || socket->disconnect->overlapped == only)) {
         any = true;
         complete(std::exchange(socket->disconnect, nullptr), status, 0, false);

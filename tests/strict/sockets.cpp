@@ -265,7 +265,7 @@ int closesocket(SOCKET handle, Here here) {
     if (socket == nullptr) return fail_winsock(WSAENOTSOCK);
     kernel().handles.remove(to_handle(handle));
     socket->closed = true;
-    const bool resets = !socket->receives.empty() || !socket->sends.empty();
+    const bool resets = socket->resets || !socket->receives.empty() || !socket->sends.empty();
     cancel(socket, nullptr, nullptr, Status::connection_aborted);
     unwatch(*socket);
     const linger at_once{1, 0};

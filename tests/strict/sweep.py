@@ -2,7 +2,7 @@
 """Short runs of the stages on the strict Windows: three good clients, a newcomer, and the stop.
 
 sweep.py BUILD faults [--most N]    each call fails in turn, with each error that it may have: alone, five times in a row,
-                                    and for good; at most N runs of a kind
+                                    and for good; at most N runs of a kind, and with `new` the N behind the start
 sweep.py BUILD seeds FIRST LAST     with each of these seeds
 sweep.py BUILD trace                with a trace, which must be whole
 
@@ -158,7 +158,7 @@ class Run:
         self.judge("" if is_late else program.returncode, output)
 
     def talk(self, port, newcomer):
-        clients = [socket.create_connection(("127.0.0.1", port), LIMIT) for _ in self.talks]
+        clients = [self.connect(port) for _ in self.talks]
         if not newcomer:  # the fault is there for good
             time.sleep(1.5)  # time enough to spin
             for client in clients:
@@ -168,11 +168,20 @@ class Run:
             self.serve(client, talk)
         for _ in range(40 if self.talks else 0):
             before = len(self.missed)
-            self.serve(socket.create_connection(("127.0.0.1", port), LIMIT), self.talks[0])
+            self.serve(self.connect(port), self.talks[0])
             if len(self.missed) == before:
                 return
         if self.talks:
             self.complaints.append("serves no newcomer")
+
+    def connect(self, port):
+        client = socket.socket()
+        client.settimeout(LIMIT)
+        try:
+            client.connect(("127.0.0.1", port))
+        except ConnectionResetError:
+            pass  # accepted, and given up at once; whoever talks learns it
+        return client
 
     def serve(self, client, talk):
         with client:
@@ -221,13 +230,25 @@ class Sweep:
                 print(f"{run.command}\n    " + "\n    ".join(run.complaints), flush=True)
         return run
 
+    def behind_start(self, stage, plan):
+        """The first call with whose failure the program still listens, about: a start allocates hundreds of times."""
+        low, high = 1, 10_000
+        while low < high:
+            middle = (low + high) // 2
+            if self.run(stage, plan(middle, middle)).is_listening:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
     def faults_of(self, stage, call, error, most):
         """Each of its calls in turn, until a run has no more of them."""
         def plan(first, last):
             return {"IOCP_STRICT_FAULTS": f"{call} {first}-{last} {error}"}
 
         started = None  # the first call behind the start
-        for first in range(1, most + 1):
+        begin = self.behind_start(stage, plan) if call == "new" and most < GONE else 1
+        for first in range(begin, begin + most):
             run = self.run(stage, plan(first, first))
             if run.faults == 0:
                 break
