@@ -17,24 +17,24 @@ export IOCP_WINE_PREFIX=$root/build/wine-prefix
 # Short deadlines: a test that is to fail mostly waits for what never comes.
 export IOCP_TEST_SECONDS=5
 
-# In a copy, so that nothing of yours is touched. Copied where it differs: ninja goes by the time of a file.
-copy=$root/build/exercises
-mkdir -p "$copy"
-find . \( -path ./build -o -path ./mine -o -path ./.git -o -name node_modules \) -prune -o -type f -print |
-    while IFS= read -r file; do
-        cmp -s "$file" "$copy/$file" || cp --parents "$file" "$copy/"
-    done
-# What a run that failed, or an older version, has left there.
-(cd "$copy" && find 0* tests -type f) | while IFS= read -r file; do
-    [[ -e $file ]] || rm "$copy/$file"
-done
-cd "$copy"
-cmake --preset linux-wine -D IOCP_EXERCISES=ON >/dev/null
 
 fail() {
     cat "$copy/log" >&2
     echo "exercises.sh: $*" >&2
     exit 1
+}
+
+# So that nothing of yours is touched. Copied where it differs: ninja goes by the time of a file.
+make_copy() {
+    mkdir -p "$copy"
+    find . \( -path ./build -o -path ./mine -o -path ./.git -o -name node_modules \) -prune -o -type f -print |
+        while IFS= read -r file; do
+            cmp -s "$file" "$copy/$file" || cp --parents "$file" "$copy/"
+        done
+    # What a run that failed, or an older version, has left there.
+    (cd "$copy" && find 0* tests -type f) | while IFS= read -r file; do
+        [[ -e $file ]] || rm "$copy/$file"
+    done
 }
 
 # Builds what these tests need, runs them, and lists in `passed` and `failed` what became of each.
@@ -49,25 +49,19 @@ run() {
     failed=$(sed -nE 's/.* Test +#[0-9]+: (\S+) \.+\*\*\*(Failed|Exception|Timeout).*/\1/p' log | sort)
 }
 
-exercises=("$@")
-if [[ $# -eq 0 ]]; then
-    for patch in tests/exercises/*.patch; do
-        exercises+=("$(basename "$patch" .patch)")
+prove_without() {
+    local own=()
+    for exercise in "$@"; do
+        [[ ! -f tests/exercises/$exercise.cpp ]] || own+=("Stage${exercise/-/Exercise}.*")
     done
-fi
-
-own=()
-for exercise in "${exercises[@]}"; do
-    [[ ! -f tests/exercises/$exercise.cpp ]] || own+=("Stage${exercise/-/Exercise}.*")
-done
-if [[ ${#own[@]} -gt 0 ]]; then
+    [[ ${#own[@]} -gt 0 ]] || return 0
     run "${own[@]}" || fail "the tests of the exercises do not build"
     [[ -n $failed && -z $passed ]] || fail "our own stages pass these, so they prove nothing: $passed"
-    echo "our own stages fail all $(wc -l <<<"$failed") tests of the exercises"
-fi
+    echo "our own stages fail all $(wc -l <<<"$failed") tests of ${own[*]}"
+}
 
-for exercise in "${exercises[@]}"; do
-    patch=tests/exercises/$exercise.patch
+prove_with() {
+    local exercise=$1 patch=tests/exercises/$1.patch header expected
     header=$(sed '/^--- /,$d' "$patch")
     mapfile -t red < <(sed -n 's/^red: //p' <<<"$header" | sort)
     mapfile -t green < <(sed -n 's/^green: //p' <<<"$header")
@@ -87,11 +81,38 @@ for exercise in "${exercises[@]}"; do
     [[ $exercise != 06-5 ]] || tests/memcached.sh build/linux-wine/06-full-server/06-full-server.exe
     patch --strip=1 --reverse <"$patch" >/dev/null
     echo "$exercise: ${#red[@]} red, $(grep -c . <<<"$passed" || true) green ($SECONDS s)"
-done
+}
+
+# prove COPY NN-K...
+prove() (
+    copy=$root/build/$1
+    shift
+    make_copy
+    cd "$copy"
+    cmake --preset linux-wine -D IOCP_EXERCISES=ON >/dev/null
+    prove_without "$@"
+    for exercise in "$@"; do
+        prove_with "$exercise"
+    done
+)
+
+if [[ $# -gt 0 ]]; then
+    prove exercises "$@"
+    exit
+fi
+
+# In two halves side by side, for their tests mostly wait.
+mapfile -t early < <(cd tests/exercises && basename --suffix .patch -- 0[0-3]-*.patch)
+mapfile -t late < <(cd tests/exercises && basename --suffix .patch -- 0[4-6]-*.patch)
+prove exercises "${early[@]}" &
+first_half=$!
+prove exercises-late "${late[@]}" &
+second_half=$!
+wait "$first_half" || { wait; exit 1; }
+wait "$second_half"
 
 # What a reader types: once is enough, for it runs the same tests.
-[[ $# -eq 0 ]] || exit 0
-cd "$root"
+copy=$root/build/exercises
 export MINE=$copy/mine
 rm -rf "$MINE"
 mkdir "$MINE"
