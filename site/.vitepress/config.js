@@ -13,8 +13,9 @@ const entry = (note) => ({ text: heading(note), link: `/${note}` });
 const is_stage = (note) => /\/0\d-/.test(note);
 
 // Before anything is drawn, so that nothing moves: the notes of the stages begin with the pane open.
-const start_with_pane = ["script", {}, `if (/\\/notes\\/0\\d-/.test(location.pathname) && localStorage.getItem("pane") !== "closed")
-    document.documentElement.classList.add("pane-open")`];
+const start_with_pane = ["script", {}, `
+    if (/\\/notes\\/0\\d-/.test(location.pathname) && localStorage.getItem("pane") !== "closed")
+        document.documentElement.classList.add("pane-open")`];
 
 export default defineConfig({
     title: "I/O completion ports",

@@ -13,7 +13,8 @@ const note_of = (env) => (env.relativePath ?? "").replace(/(^|\/)index\.md$/, "$
 const is_note = (note) => note === "README.md" || note.startsWith("notes/");
 
 // `target` keeps VitePress's router away: a source is opened by the code pane, or is an ordinary page.
-const source_link = (kind, place) => [["href", href(place.file, place.from, place.to)], ["class", kind], ["target", "_self"]];
+const source_link = (kind, { file, from, to }) =>
+    [["href", href(file, from, to)], ["class", kind], ["target", "_self"]];
 
 function link_sources(tokens, note) {
     for (const [index, token] of tokens.entries()) {
@@ -61,16 +62,19 @@ function link_names(tokens, note, Token) {
 const row_link = (one) => `/${one.note.replace(/md$/, "html")}#${one.id}`; // VitePress puts the base in front
 
 function link_errors(tokens, here, Token) {
-    return replace_outside_links(tokens, (token) => token.type !== "text" ? token : pieces(token.content).flatMap((piece) => {
+    const linked = (piece) => {
         const text = Object.assign(new Token("text", "", 0), { content: piece.text });
         const there = piece.number && explanation(piece.number);
         return there && there !== here ? wrapped(Token, [["href", row_link(there)], ["class", "error"]], text) : text;
-    }));
+    };
+    return replace_outside_links(tokens, (token) =>
+        token.type === "text" ? pieces(token.content).flatMap(linked) : token);
 }
 
 function see_also(here, Token) {
     const links = mentions(here).map((one) => `<a href="${base.slice(0, -1)}${row_link(one)}">${one.text}</a>`);
-    const content = links.length ? `<details class="see-also"><summary>Seen in</summary>${links.join("<br>")}</details>` : "";
+    const list = `<details class="see-also"><summary>Seen in</summary>${links.join("<br>")}</details>`;
+    const content = links.length ? list : "";
     return Object.assign(new Token("html_inline", "", 0), { content });
 }
 
@@ -105,9 +109,11 @@ function use_rules(md) {
     md.renderer.rules.fence = (tokens, index, ...rest) => {
         const { meta: place, info, content } = tokens[index];
         if (info === "mermaid") return `<Mermaid code="${encodeURIComponent(content)}" />`;
-        const caption = place ? `<a class="source caption" target="_self" href="${href(place.file, place.from, place.to)}">` +
-            `${place.file}, lines ${place.from} to ${place.to}</a>` : "";
-        return caption + fence(tokens, index, ...rest);
+        const code = fence(tokens, index, ...rest);
+        if (!place) return code;
+        const { file, from, to } = place;
+        const caption = `${file}, lines ${from} to ${to}`;
+        return `<a class="source caption" target="_self" href="${href(file, from, to)}">${caption}</a>${code}`;
     };
     // A table that is wider than the page scrolls, so the keyboard must reach it.
     md.renderer.rules.table_open = () => '<div class="table" tabindex="0"><table>\n';

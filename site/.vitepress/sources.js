@@ -1,5 +1,5 @@
-// What the site knows about the repository: which files it shows, and on which lines of them an excerpt, a claim's test,
-// a stage's test, a type or a function stands. Lines are numbered from 1, as editors do.
+// What the site knows about the repository: which files it shows, and on which lines of them an excerpt, a claim's
+// test, a stage's test, a type or a function stands. Lines are numbered from 1, as editors do.
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,8 +10,8 @@ const { GITHUB_SERVER_URL = "https://github.com", GITHUB_REPOSITORY, GITHUB_SHA 
 export const repository = GITHUB_REPOSITORY && `${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}`;
 export const blob = repository && GITHUB_SHA && `${repository}/blob/${GITHUB_SHA}`;
 
-const languages = { cpp: "cpp", hpp: "cpp", csv: "csv", go: "go", js: "js", json: "json", mjs: "js", patch: "diff", py: "python",
-                    sh: "sh", txt: "cmake", yml: "yaml", LICENSE: "txt" };
+const languages = { cpp: "cpp", hpp: "cpp", csv: "csv", go: "go", js: "js", json: "json", mjs: "js", patch: "diff",
+                    py: "python", sh: "sh", txt: "cmake", yml: "yaml", LICENSE: "txt" };
 export const language = (file) => languages[path.extname(file).slice(1) || path.basename(file)];
 
 export const read = (file) => fs.readFileSync(path.join(root, file), "utf8");
