@@ -26,7 +26,8 @@ BOOL WINAPI on_console_event(DWORD event) {
     if (asked.exchange(true)) ::TerminateProcess(::GetCurrentProcess(), 1);
     stop_reason = event;
     stop().set();
-    // When the window is closed or Windows shuts down, the process ends as soon as this returns.
+    // When the window is closed, or at a shutdown, which only a service is told of, the process ends as soon as this
+    // returns.
     if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) ::Sleep(INFINITE);
     return TRUE;
 }
