@@ -179,8 +179,18 @@ private:
 // WSAGetLastError tells why (WSAEMFILE, WSAENOBUFS ...).
 // https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasocketw
 inline Socket make_tcp_socket(int family) {
-    return Socket(
+    Socket socket(
         ::WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT));
+    // An urgent byte (MSG_OOB) stays in its place in the stream instead of being lost to whoever does not ask for it. A
+    // listening socket hands this on, but by SO_UPDATE_ACCEPT_CONTEXT, and the byte may be there before that.
+    const DWORD yes = 1;
+    if (socket && ::setsockopt(socket.get(), SOL_SOCKET, SO_OOBINLINE, reinterpret_cast<const char*>(&yes),
+                               sizeof yes) == SOCKET_ERROR) {
+        const int error = ::WSAGetLastError();
+        socket = Socket();
+        ::WSASetLastError(error);
+    }
+    return socket;
 }
 
 // "127.0.0.1:7007" or "[::1]:7007". A v4 client of a dual-stack listener reads "[::ffff:127.0.0.1]:7007".
@@ -232,9 +242,6 @@ inline Socket listen_on(const std::string& host, std::uint16_t port) {
     };
     // Without it, another program may bind the same port with SO_REUSEADDR and take our clients.
     set(SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1, "setsockopt(SO_EXCLUSIVEADDRUSE)");
-    // An urgent byte (MSG_OOB) stays in its place in the stream instead of being lost to whoever does not ask for it.
-    // Accepted sockets take it over.
-    set(SOL_SOCKET, SO_OOBINLINE, 1, "setsockopt(SO_OOBINLINE)");
     if (address.ss_family == AF_INET6) set(IPPROTO_IPV6, IPV6_V6ONLY, 0, "setsockopt(IPV6_V6ONLY)");
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) == SOCKET_ERROR) {
         fail(static_cast<DWORD>(::WSAGetLastError()), "bind");

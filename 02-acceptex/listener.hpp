@@ -112,7 +112,8 @@ private:
 
     // Posts it unless it is posted. False: it waits for replenish().
     bool post(AcceptOperation& accept) noexcept {
-        for (int attempt = 0; attempt < 16; ++attempt) {  // some clients give up before their turn
+        // Some clients give up before their turn. Behind sixteen of them, replenish() posts it.
+        for (int attempt = 0; attempt < 16; ++attempt) {
             const DWORD error = accept.start_if_idle();
             if (error == 0) return true;
             if (!may_go_on(error)) return false;

@@ -39,7 +39,7 @@ private:
             }
             if (line > longest_line) {
                 from.drop("a line longer than 65536 bytes");
-            } else if (whole < text.size() && server_.buffers().is_short()) {
+            } else if (line > server_.options().first_receive && server_.buffers().is_short()) {
                 from.drop("no memory for a line without an end");
             } else if (whole < text.size()) {
                 line_.push(server_.buffers(), Piece{block.buffer, block.bytes.subspan(whole)});

@@ -75,6 +75,8 @@ void Connection::drop(End end) noexcept {
 
 void Connection::tick(ULONGLONG now) noexcept {
     const std::lock_guard lock(mutex_);
+    // A send that completed short goes on by itself, and so perhaps behind the cancel of drop_locked().
+    if (closing_ && sending_) cancel_pending(socket_);
     const double idle = server_.options().idle_timeout;
     if (idle > 0 && now >= active_ + milliseconds(idle)) return drop_locked(End::idle);
     if (now >= silent_deadline_) return drop_locked(End::silent);

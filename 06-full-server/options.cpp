@@ -68,7 +68,7 @@ bool read_options(int argc, char** argv, Options& options) {
     add(limits, "--send-queue", options.send_queue, "BYTES", CLI::Range(1024, 1 << 30),
         "What may wait for one client: then it is not read from, and dropped if others send it more");
     add(limits, "--buffer-memory", options.buffer_memory, "BYTES", CLI::Range(65536.0, 1e12),
-        "What all buffers may take: then a client that something waits for is not read from");
+        "What all buffers may take: then a client that more than --first-receive waits for is not read from");
     add(limits, "--idle-timeout", options.idle_timeout, "SECONDS", seconds, "Without a byte either way; 0 is for ever");
     add(limits, "--silent-timeout", options.silent_timeout, "SECONDS", seconds,
         "For a new client's first byte; 0 is for ever");

@@ -83,7 +83,8 @@ bool Connection::has_offer() const noexcept {
 
 bool Connection::is_full_locked() const noexcept {
     if (queue_.size() >= server_.options().send_queue) return true;
-    return !queue_.empty() && server_.buffers().is_short();
+    // When buffers are short, a little may still wait: who holds many of them must not have all others dropped.
+    return queue_.size() > server_.options().first_receive && server_.buffers().is_short();
 }
 
 bool Connection::is_half_empty() const noexcept { return queue_.size() <= server_.options().send_queue / 2; }

@@ -15,7 +15,7 @@ cmake/run-under-wine.sh
 root=$PWD
 export IOCP_WINE_PREFIX=$root/build/wine-prefix
 # Short deadlines: a test that is to fail mostly waits for what never comes.
-export IOCP_TEST_SECONDS=5
+export IOCP_TEST_SECONDS=10
 
 
 fail() {

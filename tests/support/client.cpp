@@ -211,12 +211,10 @@ const std::string& Client::address() const { return state_->address; }
 
 bool Client::try_send(std::string_view bytes) {
     did("sent " + (bytes.size() <= 40 ? shown(bytes) : std::to_string(bytes.size()) + " bytes"));
-    const auto end = Clock::now() + std::chrono::milliseconds(deadline_ms());
     while (!bytes.empty()) {
         const long long sent = state_->send_some(bytes);
-        if (sent < 0) return false;
+        if (sent < 0 || (sent == 0 && !writable_within(state_->socket, static_cast<long>(deadline_ms())))) return false;
         bytes.remove_prefix(static_cast<std::size_t>(sent));
-        if (sent == 0 && !writable_within(state_->socket, 100) && Clock::now() > end) return false;
     }
     return true;
 }
@@ -224,7 +222,7 @@ bool Client::try_send(std::string_view bytes) {
 void Client::send(std::string_view bytes, Where where) {
     if (!try_send(bytes)) {
         fail(Symptom::no_bytes,
-             "the server to take " + std::to_string(bytes.size()) + " bytes within " + deadline_text(),
+             "the server to take " + std::to_string(bytes.size()) + " bytes without a pause of " + deadline_text(),
              "sending failed, or stuck", where);
     }
 }

@@ -31,6 +31,38 @@ TEST_F(Stage06FullServer, ALineGoesToEveryOtherClientAndNotBack) {
     }
 }
 
+TEST_F(Stage06FullServer, ChatGoesOnWhileOthersHoldTheBuffers) {
+    promise("chat: silent clients that hold all of --buffer-memory have nobody dropped who talks in short lines");
+    likely("while memory is short, a client counts as full as soon as one byte waits, for it or for its line's end");
+    // One worker: it takes the packets of both from the port before it has sent to anyone.
+    Program program(with(
+        {"--app", "chat", "--workers", "1", "--first-receive", "65536", "--buffer-memory", "1048576", "--stats", "1"}));
+    {
+        Client anna = join(program);
+        Client bert = join(program);
+        std::vector<Client> silent;  // each holds 64 KiB for its receive
+        for (int i = 0; i < 20; ++i)
+            silent.push_back(join(program));
+        const auto held = [&] {
+            const std::vector<std::string> periods = program.lines_starting("in ");
+            return !periods.empty() && number_before(periods.back(), "in buffers") > mebibyte;
+        };
+        wait_until(held, "all buffers to be held");
+        for (int i = 0; i < 500; ++i) {
+            anna.send("hel");
+            anna.send("lo\nand again\n");
+            bert.send("good ");
+            bert.send("morning\n");
+        }
+        for (int i = 0; i < 500; ++i) {
+            bert.expect("hello\nand again\n");
+            anna.expect("good morning\n");
+        }
+    }
+    const std::string last = stop(program);
+    expect(count(last, "dropped") == 0, "nobody dropped", "`" + last + "`");
+}
+
 TEST_F(Stage06FullServer, ChatCutsTheStreamIntoLines) {
     promise("chat: several lines in one block, and one line in several blocks, arrive as the lines that they are");
     likely("a received block is taken for one line: keep what follows the last line end until its own comes");

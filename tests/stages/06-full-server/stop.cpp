@@ -49,7 +49,7 @@ bool is_refused(std::uint16_t port) {
         FD_ZERO(&done);
         FD_SET(socket, &done);
         fd_set failed = done;
-        timeval limit{1, 0};
+        timeval limit{5, 0};  // Windows sends SYN again after an RST, and gives up after about 2 s
         ::select(0, nullptr, &done, &failed, &limit);
         int length = sizeof error;
         ::getsockopt(socket, SOL_SOCKET, SO_ERROR, reinterpret_cast<char*>(&error), &length);
