@@ -83,7 +83,9 @@ endif()
 run("${CMAKE_COMMAND}" --preset ${PRESET} -B "${build}" ${mine} --log-level=WARNING)
 run("${CMAKE_COMMAND}" --build "${build}" --target ${tests})
 execute_process(COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" --output-on-failure ${order} -L "${labels}" -LE native
-                WORKING_DIRECTORY "${root}" RESULT_VARIABLE result OUTPUT_VARIABLE output ECHO_OUTPUT_VARIABLE)
+                WORKING_DIRECTORY "${root}" RESULT_VARIABLE result
+                OUTPUT_VARIABLE output ERROR_VARIABLE output # the same: no line of one within a line of the other
+                ECHO_OUTPUT_VARIABLE ECHO_ERROR_VARIABLE)
 if(result AND order STREQUAL "--stop-on-failure")
     execute_process(COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" -N -L "${labels}" -LE native OUTPUT_VARIABLE list)
     string(REGEX REPLACE ".*Total Tests: ([0-9]+).*" "\\1" total "${list}")

@@ -17,7 +17,6 @@ export IOCP_WINE_PREFIX=$root/build/wine-prefix
 # Short deadlines: a test that is to fail mostly waits for what never comes.
 export IOCP_TEST_SECONDS=10
 
-
 fail() {
     cat "$copy/log" >&2
     echo "exercises.sh: $*" >&2

@@ -68,7 +68,8 @@ void wait_until(Condition holds, const std::string& what, Where where = Where::c
     }
 }
 
-// A connection that streams without a pause, in both directions, on two threads of its own.
+// A connection that streams without a pause, in both directions, on a thread of its own. Its end waits for nothing that
+// the server does.
 class Flood {
 public:
     explicit Flood(const Program& program) {
@@ -80,19 +81,18 @@ public:
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         if (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return;
         did("started a client that streams without a pause");
-        sender_ = std::thread([this] {
-            const std::string block(64 * kibibyte, 'f');
-            while (!ending_ && ::send(socket_, block.data(), static_cast<int>(block.size()), 0) > 0) {
-            }
-        });
-        receiver_ = std::thread([this] {
-            std::vector<char> block(64 * kibibyte);
-            for (int n = 0; (n = ::recv(socket_, block.data(), static_cast<int>(block.size()), 0)) > 0;) {
-                received_ += static_cast<std::uint64_t>(n);
+        u_long nonblocking = 1;
+        ::ioctlsocket(socket_, FIONBIO, &nonblocking);
+        thread_ = std::thread([this] {
+            while (!ending_ && stream()) {
             }
         });
     }
-    ~Flood() { end(); }
+    ~Flood() {
+        ending_ = true;
+        if (thread_.joinable()) thread_.join();
+        ::closesocket(socket_);
+    }
     Flood(const Flood&) = delete;
     Flood& operator=(const Flood&) = delete;
 
@@ -110,22 +110,25 @@ public:
         }
     }
 
-    void end() {
-        if (socket_ == INVALID_SOCKET) return;
-        ending_ = true;
-        ::shutdown(socket_, SD_BOTH);
-        if (sender_.joinable()) sender_.join();
-        if (receiver_.joinable()) receiver_.join();
-        ::closesocket(socket_);
-        socket_ = INVALID_SOCKET;
+private:
+    // Sends and receives what is possible now, or soon. False when the connection has ended.
+    bool stream() {
+        fd_set readable{1, {socket_}};
+        fd_set writable{1, {socket_}};
+        timeval soon{0, 50'000};
+        if (::select(0, &readable, &writable, nullptr, &soon) == SOCKET_ERROR) return false;
+        if (writable.fd_count != 0) ::send(socket_, block_.data(), static_cast<int>(block_.size()), 0);
+        if (readable.fd_count == 0) return true;
+        const int came = ::recv(socket_, block_.data(), static_cast<int>(block_.size()), 0);
+        if (came > 0) received_ += static_cast<std::uint64_t>(came);
+        return came > 0;
     }
 
-private:
     SOCKET socket_ = INVALID_SOCKET;
+    std::string block_ = std::string(64 * kibibyte, 'f');
     std::atomic<bool> ending_{false};
     std::atomic<std::uint64_t> received_{0};
-    std::thread sender_;
-    std::thread receiver_;
+    std::thread thread_;
 };
 
 // Runs a program that is to end by itself.
