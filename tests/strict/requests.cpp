@@ -144,6 +144,13 @@ bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const
     const auto all = [](const Request&) { return true; };
     end(socket->accepts, all);
     end(socket->receives, all);
+    // The cancel may come too late for a send that is partly out: it completes short, and whoever started it may go on.
+    if (!socket->sends.empty() && socket->sends.front()->done > 0 && is_cancelled_too_late()) {
+        const auto request = socket->sends.front();
+        socket->sends.pop_front();
+        complete(request, Status::success, request->done, false);
+        any = true;
+    }
     const std::size_t sends = socket->sends.size();
     end(socket->sends, all);
     if (socket->sends.size() < sends) {  // a part may be out, so the connection is no more

@@ -45,6 +45,8 @@ std::size_t part_sent(std::size_t size) {
     return 1 + choose<5>(size - 1);
 }
 
+bool is_cancelled_too_late() { return seed() != 0 && choose<10>(2) == 0; }
+
 std::chrono::microseconds holds_packet_back() {
     return std::chrono::microseconds(seed() == 0 || choose<8>(8) != 0 ? 0 : 1 + choose<9>(3000));
 }

@@ -17,6 +17,8 @@ bool holds_caller();
 // How much of `size` bytes a receive, or a send, takes at once: at least one.
 std::size_t part_received(std::size_t size);
 std::size_t part_sent(std::size_t size);
+// The send that is to be cancelled has just ended.
+bool is_cancelled_too_late();
 // How long a packet is kept back before the port gets it; others may pass it meanwhile.
 std::chrono::microseconds holds_packet_back();
 
