@@ -50,7 +50,7 @@ function context_for(options) {
 async function visit(address, options, use) {
     const faults = [];
     const page = await (await context_for(options)).newPage();
-    page.setDefaultTimeout(20000);
+    page.setDefaultTimeout(120000); // for what hangs: other tests may leave this one little of the processors
     page.on("console", (message) => ["error", "warning"].includes(message.type()) && faults.push(message.text()));
     page.on("pageerror", (error) => faults.push(error.message));
     page.on("request", (request) => /^(data|blob):/.test(request.url()) || request.url().startsWith(home) ||
