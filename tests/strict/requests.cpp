@@ -125,6 +125,7 @@ void complete(const std::shared_ptr<Request>& request, Status status, std::size_
 bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const std::thread::id* thread,
             Status status) {
     bool any = false;
+    bool ends_a_send = false;
     const auto end = [&](std::deque<std::shared_ptr<Request>>& queue, auto belongs) {
         std::vector<std::shared_ptr<Request>> ended;
         for (const auto& request : queue) {
@@ -135,6 +136,14 @@ bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const
         for (const auto& request : ended) {
             any = true;
             std::erase(queue, request);
+            if (request->kind == Kind::send) {
+                // It may be too late for one that is partly out, which completes short; whoever started it may go on.
+                if (request->done > 0 && is_cancelled_too_late()) {
+                    complete(request, Status::success, request->done, false);
+                    continue;
+                }
+                ends_a_send = true;
+            }
             if (request->accepted != nullptr) request->accepted->in_accept = false;
             const bool is_accept = request->kind == Kind::accept || request->kind == Kind::first_data;
             complete(request, is_accept ? Status::cancelled : status, request->kind == Kind::send ? request->done : 0,
@@ -144,16 +153,8 @@ bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const
     const auto all = [](const Request&) { return true; };
     end(socket->accepts, all);
     end(socket->receives, all);
-    // The cancel may come too late for a send that is partly out: it completes short, and whoever started it may go on.
-    if (!socket->sends.empty() && socket->sends.front()->done > 0 && is_cancelled_too_late()) {
-        const auto request = socket->sends.front();
-        socket->sends.pop_front();
-        complete(request, Status::success, request->done, false);
-        any = true;
-    }
-    const std::size_t sends = socket->sends.size();
     end(socket->sends, all);
-    if (socket->sends.size() < sends) {  // a part may be out, so the connection is no more
+    if (ends_a_send) {  // a part may be out, so the connection is no more
         socket->broken = socket->resets = true;
         only = nullptr;
         thread = nullptr;

@@ -125,7 +125,7 @@ private:
     }
 
     SOCKET socket_ = INVALID_SOCKET;
-    std::string block_ = std::string(64 * kibibyte, 'f');
+    std::string block_ = std::string(16 * kibibyte, 'f');  // Wine 10 keeps a larger one beyond the end, as Client says
     std::atomic<bool> ending_{false};
     std::atomic<std::uint64_t> received_{0};
     std::thread thread_;
