@@ -98,16 +98,9 @@ public:
 
     // Waits until so many more bytes have come back.
     void expect_progress(std::uint64_t bytes, Where where = Where::current()) {
-        const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadline_ms());
         const std::uint64_t before = received_;
-        while (received_ < before + bytes) {
-            if (std::chrono::steady_clock::now() > deadline) {
-                fail(Symptom::no_bytes,
-                     std::to_string(bytes) + " more bytes back from the stream within " + deadline_text(),
-                     std::to_string(received_ - before), where);
-            }
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
+        wait_until([&] { return received_ >= before + bytes; },
+                   std::to_string(bytes) + " more bytes back from a client that streams", where);
     }
 
 private:

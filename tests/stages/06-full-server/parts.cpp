@@ -168,6 +168,43 @@ TEST_F(Stage06FullServer, OfTwoThatAskAtOnceOneGetsTheLastPlace) {
     expect(taken == rounds, std::to_string(rounds) + " places taken in as many rounds", std::to_string(taken));
 }
 
+TEST_F(Stage06FullServer, TurnsThatNeverEndDoNotKeepPacketsWaiting) {
+    NEEDS_THE_HEADERS();
+    promise("a packet waits for --inline-bound turns at most, though there is always somebody who wants another turn");
+    likely("turns are taken as long as anybody waits for one: the bound is missing in run()");
+    constexpr unsigned bound = 16;
+    CompletionPort port;
+    Statistics statistics;
+    TurnQueue queue(port, statistics);
+    struct Posted final : Operation {
+        using Operation::Operation;
+        void complete(const Packet&) noexcept override { came = true; }
+        bool came = false;
+    };
+    struct Busy final : Turn {
+        Busy(CompletionPort& port, TurnQueue& queue) : port(port), queue(queue), posted(port) {}
+        DWORD take_turn() noexcept override {
+            if (turns == 0) posted.post(0, 0);
+            ++turns;
+            if (posted.came || turns == 1000) {
+                port.post_stop();
+            } else {
+                queue.push(*this);
+            }
+            return 0;
+        }
+        CompletionPort& port;
+        TurnQueue& queue;
+        Posted posted;
+        unsigned turns = 0;
+    };
+    Busy busy(port, queue);
+    queue.push(busy);
+    Worker(port, queue, statistics, 16, bound).run();
+    expect(busy.turns == bound + 1, "the packet after " + std::to_string(bound) + " turns, and the last turn",
+           std::to_string(busy.turns) + " turns");
+}
+
 TEST_F(Stage06FullServer, AWorkerEndsWhenThePortIsGone) {
     NEEDS_THE_HEADERS();
     promise("a worker whose port is no port says so and ends, and does not ask again and again");
