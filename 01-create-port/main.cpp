@@ -2,8 +2,8 @@
 //
 // Each line of stdin becomes one packet; a worker prints it. A listening socket is associated with the port too, to
 // show that association alone completes nothing: a client can connect, and no packet comes.
-#include "01-create-port/port.hpp"
 #include "01-create-port/program.hpp"
+#include "01-create-port/workers.hpp"
 
 #include <fcntl.h>
 #include <io.h>

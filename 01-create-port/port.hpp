@@ -1,4 +1,4 @@
-// The completion port, the operation that it hands back, and the worker loop.
+// The completion port, and the operation that it hands back.
 //
 // One port serves the whole program. Any thread may start operations that report to it, any number of workers wait on
 // it, and each packet wakes exactly one of them. Owner: main owns the port and joins its workers before it goes.
@@ -6,12 +6,10 @@
 
 #include "01-create-port/winsock.hpp"
 
-#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <thread>
-#include <vector>
 
 class Operation;
 
@@ -190,49 +188,3 @@ private:
 inline Operation* CompletionPort::to_operation(OVERLAPPED* overlapped) {
     return static_cast<Operation*>(overlapped);  // null stays null
 }
-
-//[ run_worker
-// The worker loop: take a packet, hand it to its operation. Stages 01 to 05 run it unchanged.
-//? take packets and dispatch them, until one without an operation comes
-inline void run_worker(CompletionPort& port) {
-    for (;;) {
-        const Packet packet = port.wait();
-        if (packet.operation == nullptr) return;
-        packet.operation->dispatch(packet);
-    }
-}
-//]
-
-// Threads that run a worker loop on the port until stop(). Each has a copy of the loop, made here: what fails on a
-// thread of its own ends the program.
-class Workers {
-public:
-    template <class Loop>
-    Workers(CompletionPort& port, unsigned count, Loop loop) : port_(port) {
-        try {
-            for (unsigned i = 0; i < count; ++i)
-                threads_.emplace_back([&port, loop]() mutable { loop(port); });
-        } catch (...) {
-            stop();  // a std::thread that is destroyed before it is joined ends the program
-            throw;
-        }
-    }
-    explicit Workers(CompletionPort& port)
-        : Workers(port, std::max(2u, std::thread::hardware_concurrency()), run_worker) {}
-    ~Workers() { stop(); }
-    Workers(const Workers&) = delete;
-    Workers& operator=(const Workers&) = delete;
-
-    // One packet without an operation for each worker, behind every packet that is already queued; then joins.
-    void stop() {
-        for (std::size_t i = 0; i < threads_.size(); ++i)
-            port_.post_stop();
-        for (std::thread& thread : threads_)
-            thread.join();
-        threads_.clear();
-    }
-
-private:
-    CompletionPort& port_;
-    std::vector<std::thread> threads_;
-};

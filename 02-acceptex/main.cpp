@@ -3,6 +3,7 @@
 // There is no receive yet (stage 03 brings it), so this program asks its sockets in turn, ten times a second, whether
 // their client is still there: the very polling that completions make unnecessary.
 #include "01-create-port/program.hpp"
+#include "01-create-port/workers.hpp"
 #include "02-acceptex/server.hpp"
 
 namespace {

@@ -3,6 +3,7 @@
 // Each connection has exactly one receive pending, so whoever handles its packet has the connection to itself: any
 // number of workers, and no lock. The operation carries the ownership from worker to worker.
 #include "01-create-port/program.hpp"
+#include "01-create-port/workers.hpp"
 #include "02-acceptex/server.hpp"
 #include "03-recv/receive.hpp"
 

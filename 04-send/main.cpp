@@ -3,6 +3,7 @@
 // Still exactly one operation is in flight on each connection: receive, then send, then receive. So the buffer serves
 // both, the order of bytes cannot go wrong, and no lock is needed. It cannot receive while it sends; stage 06 can.
 #include "01-create-port/program.hpp"
+#include "01-create-port/workers.hpp"
 #include "02-acceptex/server.hpp"
 #include "03-recv/receive.hpp"
 #include "04-send/send.hpp"

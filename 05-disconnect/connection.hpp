@@ -1,4 +1,4 @@
-// The connection of stage 05: an echo that counts what is pending on it, and the server that it belongs to.
+// The connection of stage 05: an echo that counts what is pending on it.
 //
 // A second actor appears: a timer on main's thread cancels what takes too long, while workers handle packets. And two
 // operations may be pending at once: our FIN and the receive that waits for the client's. So nobody can say "mine is
@@ -6,54 +6,15 @@
 #pragma once
 
 #include "01-create-port/program.hpp"
-#include "02-acceptex/server.hpp"
 #include "03-recv/receive.hpp"
 #include "04-send/send.hpp"
 #include "05-disconnect/disconnect.hpp"
+#include "05-disconnect/server.hpp"
 
 #include <array>
 #include <chrono>
 
-using Clock = std::chrono::steady_clock;
-
-struct Settings {
-    double idle_seconds;
-    double deadline_seconds;
-};
-
 enum class End { none, client_finished, lost, server_closed, no_end, on_request, idle, server_stops };
-
-class Connection;
-
-class DisconnectServer final : public Server<Connection> {
-public:
-    DisconnectServer(CompletionPort& port, Socket listening, const Settings& chosen)
-        : Server(port, std::move(listening)),
-          settings(chosen),
-          disconnect_ex(load_extension<LPFN_DISCONNECTEX>(listener().socket(), WSAID_DISCONNECTEX)) {
-        spare_.reserve(64);  // all that it holds: use_again() must not allocate
-    }
-
-    const Settings settings;
-    const LPFN_DISCONNECTEX disconnect_ex;
-    const bool reuses_sockets = sockets_can_be_reused();
-
-    void use_again(Socket socket) noexcept {
-        const std::lock_guard lock(mutex_);
-        if (spare_.size() < spare_.capacity()) spare_.push_back(std::move(socket));
-    }
-    Socket accept_socket(int family) override {
-        const std::lock_guard lock(mutex_);
-        if (spare_.empty()) return make_tcp_socket(family);
-        Socket socket = std::move(spare_.back());
-        spare_.pop_back();
-        return socket;
-    }
-
-private:
-    std::mutex mutex_;
-    std::vector<Socket> spare_;
-};
 
 // One client (per-socket data).
 class Connection final : public ReceiveOperation::Handler,

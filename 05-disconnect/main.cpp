@@ -1,6 +1,8 @@
 // Stage 05: an echo whose clients choose how their connection ends: `bye` (the server closes first), `abort` (RST),
 // silence (cancelled), their own FIN, or their own RST. Where the system can, a socket is used again for the next
 // client.
+#include "01-create-port/program.hpp"
+#include "01-create-port/workers.hpp"
 #include "05-disconnect/connection.hpp"
 
 int main(int argc, char** argv) {

@@ -1,6 +1,7 @@
 // Stage 06: the full server. All of the earlier stages at once: many threads, full duplex, limits, time-outs, and a
 // stop that loses nothing.
 #include "01-create-port/program.hpp"
+#include "01-create-port/workers.hpp"
 #include "06-full-server/log.hpp"
 #include "06-full-server/options.hpp"
 #include "06-full-server/server.hpp"

@@ -1,6 +1,7 @@
 // Stage 02 from outside: the pool of accepts serves whoever comes, whatever the clients before them did. And from
 // inside, what no client can bring about: the system has no socket for the next accept, or AcceptEx refuses the one it
 // is given.
+#include "01-create-port/workers.hpp"
 #include "02-acceptex/connections.hpp"
 #include "02-acceptex/listener.hpp"
 #include "tests/support/contract.hpp"

@@ -182,7 +182,7 @@ TEST_F(Stage06FullServer, TurnsThatNeverEndDoNotKeepPacketsWaiting) {
         bool came = false;
     };
     struct Busy final : Turn {
-        Busy(CompletionPort& port, TurnQueue& queue) : port(port), queue(queue), posted(port) {}
+        Busy(CompletionPort& its_port, TurnQueue& its_queue) : port(its_port), queue(its_queue), posted(its_port) {}
         DWORD take_turn() noexcept override {
             if (turns == 0) posted.post(0, 0);
             ++turns;
