@@ -91,7 +91,7 @@ inline ErrorName error_name(DWORD code) noexcept {
     return ErrorName(number, code);
 }
 
-// The system's own sentence for a code, in its own language, as UTF-8 and without its line end.
+// The system's own sentence for a code, without its line end: in its own language, and as the console shows it.
 inline std::string error_text(DWORD code) {
     wchar_t wide[512];
     int length = static_cast<int>(::FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr,
@@ -99,7 +99,9 @@ inline std::string error_text(DWORD code) {
     while (length > 0 && wide[length - 1] <= L' ')
         --length;
     char text[3 * 512];
-    const int bytes = ::WideCharToMultiByte(CP_UTF8, 0, wide, length, text, sizeof text, nullptr, nullptr);
+    const UINT console = ::GetConsoleOutputCP();  // 0 without one
+    const int bytes =
+        ::WideCharToMultiByte(console != 0 ? console : CP_UTF8, 0, wide, length, text, sizeof text, nullptr, nullptr);
     return std::string(text, static_cast<std::size_t>(bytes));
 }
 

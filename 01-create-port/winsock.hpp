@@ -121,7 +121,7 @@ inline Socket listen_on(const std::string& host, std::uint16_t port) {
     ::freeaddrinfo(found);
 
     Socket socket = make_tcp_socket(address.ss_family);
-    if (!socket) fail(static_cast<DWORD>(::WSAGetLastError()), "WSASocketW");
+    if (!socket) fail(static_cast<DWORD>(::WSAGetLastError()), "WSASocketW or setsockopt(SO_OOBINLINE)");
     const auto set = [&](int level, int option, DWORD value, const char* call) {
         if (::setsockopt(socket.get(), level, option, reinterpret_cast<const char*>(&value), sizeof value) ==
             SOCKET_ERROR) {

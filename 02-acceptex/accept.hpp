@@ -141,7 +141,7 @@ private:
         if (!socket_) return failed(static_cast<DWORD>(::WSAGetLastError()));
         std::fill(buffer_.begin(), buffer_.end(), '\0');  // see finish()
         DWORD bytes = 0;
-        // Until the packet: this operation, buffer_ and both sockets. AcceptEx returns a BOOL, not an int.
+        // Until the packet: this operation, buffer_ and the listener. AcceptEx returns a BOOL, not an int.
         const BOOL accepted = from_.accept_ex(from_.socket.get(), socket_.get(), buffer_.data(), first_data_size_,
                                               address_size, address_size, &bytes, this);
         const DWORD error = accepted ? 0 : static_cast<DWORD>(::WSAGetLastError());

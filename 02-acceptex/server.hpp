@@ -2,7 +2,8 @@
 //
 // A Connection is made from (Server&, CompletionPort&, Socket, const Accepted&) and has start(), which posts its first
 // operation, and cancel(), which cancels what is pending. While either runs the connection may end, but is not
-// destroyed. Threads: accepted and ended run on workers; start, tick and stop belong to main.
+// destroyed. Threads: accepted, with the start() in it, runs on workers; stop belongs to main; ended may
+// be called by any.
 #pragma once
 
 #include "02-acceptex/connections.hpp"

@@ -85,7 +85,7 @@ public:
         } else if (end_ == End::none) {
             const bool bye = command_ == "bye";
             expect_within(bye ? server_.settings.deadline_seconds : server_.settings.idle_seconds);
-            closing_ = bye;  // behind the new deadline, for the timer reads both
+            closing_ = bye;  // after the new deadline, for the timer reads both
             if (bye) disconnect(0);
             receive();
         }

@@ -8,7 +8,7 @@
 // of one session come one at a time and hold no lock, so what it has to itself needs none; what sessions share, in
 // their application, does. A worker that is kept waiting in such a call serves nobody meanwhile: work that blocks
 // belongs on another thread (Windows' own pool: SubmitThreadpoolWork), and its answer goes to the connection's
-// handle().
+// handle(). At a stop nothing more is received; what has come is served until --drain seconds have gone.
 #pragma once
 
 #include "06-full-server/buffer.hpp"
@@ -30,14 +30,15 @@ public:
     virtual void started(Connection&) {}
 
     // Bytes have come. Returns how many of them it has used: all; or fewer, if connection.is_full(), or if it waits for
-    // work elsewhere. The rest is offered again when at most half of --send-queue waits for the client, or something
-    // was sent to the handle; until then nothing more is received. So a client that does not read is not read from. A
-    // session with answers left to give leaves a byte unused, or it is not called again for them. `bytes` ends with the
-    // call; a copy of the Piece keeps its buffer.
+    // work elsewhere. The rest is offered again when at most half of --send-queue waits for the client, something was
+    // sent to the handle, or the timer has come; until then nothing more is received. So a client that does not read is
+    // not read from. A session with answers left to give leaves a byte unused, or it is not called again for them.
+    // `bytes` ends with the call; a copy of the Piece keeps its buffer.
     virtual std::size_t received(Connection& connection, const Piece& bytes) = 0;
 
     // The client has finished sending; it may still read. True: all is answered, and our end follows what is queued.
-    // False: it waits for work elsewhere, and is asked again after each send to the client, and to the handle.
+    // False: it waits for work elsewhere, and is asked again after each send to the client, to the handle, and after
+    // its timer.
     virtual bool finished(Connection&) { return true; }
 
     // The time that connection.set_timer() asked for has come.
@@ -47,7 +48,7 @@ public:
 class Application {
 public:
     virtual ~Application() = default;
-    // For a new client. Any number of workers may call it at the same time.
+    // For a new client; never null. Any number of workers may call it at the same time.
     virtual std::unique_ptr<Session> make_session() = 0;
 };
 

@@ -193,6 +193,7 @@ public:
 
     // Both may throw std::bad_alloc; the queue then is as it was, or holds the beginning.
     void push(BufferPool& pool, const Piece& piece) {
+        if (piece.bytes.empty()) return;  // it would keep its buffer, and no send would take it out
         if (!empty() && piece.bytes.size() < piece.buffer.size() / 2) {
             return push(pool, std::string_view(piece.bytes.data(), piece.bytes.size()));
         }

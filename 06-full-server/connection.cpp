@@ -27,10 +27,20 @@ Connection::Connection(FullServer& server, CompletionPort& port, Socket socket, 
 
 void Connection::start() noexcept {
     const std::lock_guard lock(mutex_);
-    end_ = End::none;
-    pending_.add();          // that it is open
-    server_.started(*this);  // with the lock: who reads that it has come may send to it, and it cannot have ended yet
+    open();
     ask_for_turn();
+}
+
+void Connection::refuse(std::string_view why) noexcept {
+    const std::lock_guard lock(mutex_);
+    open();
+    try {
+        queue_.push(server_.buffers(), why);
+    } catch (const std::bad_alloc&) {
+        return drop_locked(End::no_memory);
+    }
+    set_deadline(server_.options().drain);
+    end_locked(End::refused);
 }
 
 bool Connection::send(std::span<const Piece> pieces) noexcept {
@@ -57,20 +67,16 @@ bool Connection::send(std::string_view text) noexcept {
         copy.push(server_.buffers(), text);
         return send(copy.pieces());
     } catch (const std::bad_alloc&) {
-        return drop(End::no_memory), false;
+        const std::lock_guard lock(mutex_);
+        return drop_locked(End::no_memory), false;
     }
 }
 
-void Connection::finish(End end, double seconds) noexcept {
+void Connection::stop(double seconds) noexcept {
     const std::lock_guard lock(mutex_);
-    // Also for a client that has finished already, and does not take what is left for it.
-    if (deadline_ == no_time) deadline_ = ::GetTickCount64() + milliseconds(seconds);
-    if (end_ == End::none) end_locked(end);
-}
-
-void Connection::drop(End end) noexcept {
-    const std::lock_guard lock(mutex_);
-    drop_locked(end);
+    set_deadline(seconds);  // also for a client that has finished already, and does not take what is left for it
+    const bool has_work = serving_ || !rest_.bytes.empty() || client_finished_;
+    if (end_ == End::none && !has_work) end_locked(End::server_stops);
 }
 
 void Connection::tick(ULONGLONG now) noexcept {
@@ -148,10 +154,11 @@ void Connection::ask_for_turn() noexcept {
     server_.turns().push(*this);
 }
 
-// Not while a receive is pending, the session has bytes left to use, or too much waits for the client.
+// Not while a receive is pending, the session has bytes left to use, too much waits for the client, or the server
+// stops.
 bool Connection::may_receive() const noexcept {
     if (reading_ || closing_ || client_finished_ || !rest_.bytes.empty()) return false;
-    return end_ != End::none || !is_full_locked();
+    return end_ != End::none || (deadline_ == no_time && !is_full_locked());
 }
 
 //[ receive
@@ -223,6 +230,17 @@ void Connection::account_sent(DWORD bytes, DWORD error) noexcept {
         if (is_half_empty()) offer_ = true;
     }
     if (error != 0) lose(error);
+}
+
+void Connection::open() noexcept {
+    end_ = End::none;
+    pending_.add();          // that it is open
+    server_.started(*this);  // with the lock: who reads that it has come may send to it, and it cannot have ended yet
+}
+
+// The earliest one counts.
+void Connection::set_deadline(double seconds) noexcept {
+    deadline_ = std::min(deadline_, ::GetTickCount64() + milliseconds(seconds));
 }
 
 // It is no longer open. A worker does the rest, in its turn.

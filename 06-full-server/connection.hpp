@@ -6,8 +6,8 @@
 // Only workers give counts back, so whoever takes the count to zero, and ends the session, is a worker. The socket is
 // closed with the last owner; nothing is pending on it then.
 //
-// Owner: the server's list, and whoever has found it there, for as long as they use it. Threads: any may send, finish,
-// drop and tick; they note what is wanted and ask for a turn, in which a worker does it.
+// Owner: the server's list, and whoever has found it there, for as long as they use it. Threads: any may send, stop,
+// close, drop and tick; they note what is wanted and ask for a turn, in which a worker does it.
 #pragma once
 
 #include "03-recv/receive.hpp"
@@ -35,9 +35,12 @@ class ConnectionHandle {
 public:
     explicit ConnectionHandle(std::weak_ptr<Connection> connection) : connection_(std::move(connection)) {}
 
-    // Copies the text behind what is queued for this client, and has it sent soon. Any thread, at any time. False: the
-    // client has gone, or is dropped because more than --send-queue bytes wait for it already; neither is an error.
+    // Any thread, at any time. Copies the text behind what is queued for this client, and has it sent soon. False: the
+    // client has gone, or we have finished, or it is dropped because more than --send-queue bytes wait for it already;
+    // none of these is an error.
     bool send(std::string_view text) const noexcept;
+    // As Connection::close().
+    void close(std::string_view why) const noexcept;
 
 private:
     std::weak_ptr<Connection> connection_;
@@ -51,19 +54,19 @@ public:
     Connection(FullServer& server, CompletionPort& port, Socket socket, std::string address, Places::Place place,
                std::unique_ptr<Session> session);
 
-    // Opens it. Once, by whoever has made it and still owns it; it may have ended when this returns.
+    // Opens it; or only tells the client why not. Once, by whoever has made it and still owns it; it may have ended
+    // when this returns.
     void start() noexcept;
+    void refuse(std::string_view why) noexcept;
 
     // Queues the pieces, together and in order, to be sent in this connection's turn with all that has come until then.
     // False: it is no longer open, or is dropped because more than --send-queue bytes wait for it already.
     bool send(std::span<const Piece> pieces) noexcept;
     bool send(std::string_view text) noexcept;  // a copy
 
-    // What is queued is sent, then our FIN; what still comes is thrown away. The client has `seconds` to finish too.
-    void finish(End end, double seconds) noexcept;
-
-    // Cancels what is pending and closes without waiting for the client.
-    void drop(End end) noexcept;
+    // Receives no more. Finishes when the session has used all that has come and nothing else waits for an answer: call
+    // it until then. From the first call on, session and client have `seconds` for all of this.
+    void stop(double seconds) noexcept;
 
     // Now and then: time-outs, and the session's timer.
     void tick(ULONGLONG now) noexcept;
@@ -73,18 +76,21 @@ public:
 
     // ---- for the calls of its own session: see session.cpp ----
 
-    // Sent when the session's call returns. Throws std::bad_alloc, which the session need not catch. There is no bound:
-    // ask is_full() between two answers.
+    // Sent at the latest when the session's call returns. What other threads send may come between two answers, so
+    // a message that must stay whole is one. Throws std::bad_alloc, which the session need not catch. There is no
+    // bound: ask is_full() between two answers.
     void answer(const Piece& piece);     // refers to the buffer until it is sent
     void answer(std::string_view text);  // a copy
     bool is_full() const noexcept;       // --send-queue bytes wait for the client, or memory is short
 
-    // finish() and drop(), with the session's own reason. It is printed after the session has gone: a literal, or the
-    // application's.
+    // close: what is queued is sent, then our FIN; what still comes is thrown away, and the client has --drain seconds
+    // to finish too. drop: cancels what is pending and closes without waiting for the client. `why` is printed after
+    // the session has gone: a literal, or the application's.
     void close(std::string_view why) noexcept;
     void drop(std::string_view why) noexcept;
 
-    // Session::timer() comes once, after so many seconds; the server looks once a second. 0: not at all.
+    // Session::timer() comes once, after so many seconds; the server looks once a second. 0: not at all. Replaces what
+    // was asked for before.
     void set_timer(double seconds) noexcept;
 
     ConnectionHandle handle() { return ConnectionHandle(weak_from_this()); }
@@ -108,6 +114,8 @@ private:
     void account_received(DWORD bytes, DWORD error) noexcept;
     void pump() noexcept;
     void account_sent(DWORD bytes, DWORD error) noexcept;
+    void open() noexcept;
+    void set_deadline(double seconds) noexcept;
     void end_locked(End end) noexcept;
     void drop_locked(End end) noexcept;
     void lose(DWORD error) noexcept;

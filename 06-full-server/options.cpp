@@ -7,7 +7,9 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,7 +43,12 @@ bool read_options(int argc, char** argv, Options& options) {
         app.add_flag(name, value, text)->group(group);
     };
 
-    const CLI::Range seconds(0.0, 86400.0);
+    const CLI::Validator no_nan(  // for no range can exclude it
+        [](const std::string& text) {
+            return std::isnan(std::strtod(text.c_str(), nullptr)) ? "'" + text + "' is no number" : std::string();
+        },
+        "");
+    const CLI::Validator seconds = CLI::Range(0.0, 86400.0) & no_nan;
     const CLI::Validator numeric_address(
         [](const std::string& text) {
             if (is_numeric_address(text)) return std::string();

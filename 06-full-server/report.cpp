@@ -71,12 +71,10 @@ void Report::period(std::size_t connections, std::size_t queued, std::size_t in_
         used += std::snprintf(drops + used, sizeof drops - static_cast<std::size_t>(used), "%s %llu %s",
                               used == 0 ? "" : ",", static_cast<unsigned long long>(count), words_[i].why.c_str());
     }
-    const std::uint64_t came = now.accepted - last_.accepted;
-    log_.line("in ", seconds_text(seconds), " s: ", connections, " clients, ", came, " came, ",
-              last_connections_ + came - connections, " left, ", now.failed_accepts - last_.failed_accepts,
-              " accepts failed; ", traffic, "; ", queued, " bytes queued, ", in_use, " in buffers; dropped:", drops);
+    log_.line("in ", seconds_text(seconds), " s: ", connections, " clients, ", now.accepted - last_.accepted, " came, ",
+              now.left - last_.left, " left, ", now.failed_accepts - last_.failed_accepts, " accepts failed; ", traffic,
+              "; ", queued, " bytes queued, ", in_use, " in buffers; dropped:", drops);
     last_ = now;
-    last_connections_ = connections;
     last_time_ = time;
 }
 

@@ -64,6 +64,5 @@ private:
     ULONGLONG summed_up_ = 0;  // when
     Statistics::Count drops_left_out_;
     Statistics last_;  // what period() has seen
-    std::size_t last_connections_ = 0;
     ULONGLONG last_time_ = ::GetTickCount64();
 };

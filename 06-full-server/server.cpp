@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 namespace {
@@ -12,21 +13,6 @@ std::unique_ptr<Application> make_application(const std::string& name, FullServe
     const auto found = std::ranges::find(applications(), name, &ApplicationEntry::name);
     return found->make(server);  // read_options() has looked that there is one
 }
-
-// What a client over the cap is served: a line that says so.
-class Refusal final : public Session {
-public:
-    explicit Refusal(const Options& options) : options_(options) {}
-    void started(Connection& connection) override {
-        connection.answer("server full: " + std::to_string(options_.max_connections) +
-                          " connections are open, try again later\n");
-        connection.finish(End::refused, options_.drain);
-    }
-    std::size_t received(Connection&, const Piece& bytes) override { return bytes.bytes.size(); }
-
-private:
-    const Options& options_;
-};
 
 // Whether sockets like this one are handles of the system, with no layered provider between. Only then is it sure that
 // one that skips packets puts none on the port.
@@ -49,13 +35,13 @@ FullServer::FullServer(CompletionPort& port, const Options& options, Log& log)
       turns_(port, statistics_),
       served_(options.max_connections),
       refused_(std::max<std::size_t>(16, options.max_connections / 8)),
+      refusal_("server full: " + std::to_string(options.max_connections) + " connections are open, try again later\n"),
       application_(make_application(options.app, *this)),
       listener_(port, listen_on(options.address, options.port), *this, options.accepts),
       skips_packets_(options.skip_on_success && is_system_handle(listener_.socket())) {}
 
 void FullServer::accepted(Socket socket, const Accepted& client) {
     if (stopping_) return;
-    add(statistics_.accepted);
     const DWORD error = port_.associate(socket, 1);
     if (error != 0) return accept_failed(error);
     if (skips_packets_) socket.skip_packets_on_success();  // if it cannot, packets come: as good, but slower
@@ -67,25 +53,39 @@ void FullServer::accepted(Socket socket, const Accepted& client) {
     if (full) {
         add(statistics_.refused);
         place = refused_.take();  // it takes a while to tell them, so these are bounded too
-        if (!place) return reset_on_close(socket);
+        if (!place) return turn_away(socket);
     }
-    std::unique_ptr<Session> session;
-    const End failed = call_application(
-        client.remote, [&] { session = full ? std::make_unique<Refusal>(options_) : application_->make_session(); });
-    if (failed != End::none) {
-        report_.ended(client.remote, failed, "");
-        return reset_on_close(socket);
+    std::unique_ptr<Session> session;  // who is refused needs none
+    if (!full) {
+        const End failed = call_application(client.remote, [&] {
+            session = application_->make_session();
+            if (session == nullptr) throw std::logic_error("it has made no session");
+        });
+        if (failed != End::none) {
+            report_.ended(client.remote, failed, "");
+            return turn_away(socket);
+        }
     }
     const auto connection = std::make_shared<Connection>(*this, port_, std::move(socket), client.remote,
                                                          std::move(place), std::move(session));
     connections_.add(connection);
+    add(statistics_.accepted);
+    if (full) return connection->refuse(refusal_);
     connection->start();
+}
+
+// Came, and is sent away without a word.
+void FullServer::turn_away(const Socket& socket) noexcept {
+    add(statistics_.accepted);
+    add(statistics_.left);
+    reset_on_close(socket);
 }
 
 void FullServer::accept_failed(DWORD error) noexcept { report_.accept_failed(error); }
 
 void FullServer::ended(Connection& connection, End end, std::string_view why) noexcept {
     report_.ended(connection.address(), end, why);
+    add(statistics_.left);
     connections_.remove(connection);
 }
 
@@ -108,9 +108,9 @@ void FullServer::report_period() {
 //? accept no more, let everyone finish, wait until nothing is pending
 void FullServer::stop(double drain) {
     stopping_ = true;
-    // Again and again, for those that a worker was just accepting. The first time counts.
+    // Again and again, for those that a worker was just accepting, and whose sessions are still at work.
     while (!listener_.stop() || port_.pending() > 0 || connections_.size() > 0) {
-        connections_.for_each([&](Connection& connection) { connection.finish(End::server_stops, drain); });
+        connections_.for_each([&](Connection& connection) { connection.stop(drain); });
         ::Sleep(10);
         tick();
     }

@@ -31,8 +31,8 @@ public:
     // Once a second: time-outs, accepts that could not be posted, and what is to be reported.
     void tick();
     void report_period();
-    // Accepts no more, closes the listening socket, lets every client finish within `drain` seconds, then drops the
-    // rest. Returns when no connection is left and nothing is pending.
+    // Accepts no more, closes the listening socket, lets every session answer what has come and every client finish,
+    // within `drain` seconds, then drops the rest. Returns when no connection is left and nothing is pending.
     void stop(double drain);
     void report_accounts() { report_.accounts(connections_.size(), port_); }
 
@@ -66,6 +66,7 @@ public:
 
 private:
     void accepted(Socket socket, const Accepted& client) override;
+    void turn_away(const Socket& socket) noexcept;
     void accept_failed(DWORD error) noexcept override;
     void accepts_wait(DWORD error) noexcept override { report_.accepts_wait(error); }
 
@@ -78,6 +79,7 @@ private:
     Places served_;
     Places refused_;
     Connections<Connection> connections_;
+    const std::string refusal_;                       // what a client over the cap is told
     const std::unique_ptr<Application> application_;  // may use all of the above, as long as it lives
     std::atomic<bool> stopping_{false};
     Listener listener_;

@@ -2,11 +2,17 @@
 #include "06-full-server/connection.hpp"
 #include "06-full-server/server.hpp"
 
+#include <stdexcept>
 #include <utility>
 
 bool ConnectionHandle::send(std::string_view text) const noexcept {
     const std::shared_ptr<Connection> connection = connection_.lock();
     return connection != nullptr && connection->send(text);
+}
+
+void ConnectionHandle::close(std::string_view why) const noexcept {
+    const std::shared_ptr<Connection> connection = connection_.lock();
+    if (connection != nullptr) connection->close(why);
 }
 
 void Connection::answer(const Piece& piece) {
@@ -25,18 +31,24 @@ bool Connection::is_full() const noexcept {
 }
 
 void Connection::close(std::string_view why) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (end_ != End::none) return;
     why_ = why;
-    finish(End::session_closes, server_.options().drain);
+    set_deadline(server_.options().drain);
+    end_locked(End::session_closes);
 }
 
 void Connection::drop(std::string_view why) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (closing_) return;
     why_ = why;
-    drop(End::session_drops);
+    drop_locked(End::session_drops);
 }
 
 void Connection::set_timer(double seconds) noexcept {
     const std::lock_guard lock(mutex_);
     timer_ = after(seconds);
+    timed_out_ = false;  // what was asked for before may have come, and wait for the session's call to return
 }
 
 // Calls the session for all that is due. One call at a time: a thread that finds another one in the session leaves what
@@ -57,12 +69,17 @@ void Connection::serve(std::unique_lock<std::mutex>& lock) noexcept {
         if (!std::exchange(greeted_, true)) {
             call([&] { session_->started(*this); });
         } else if (std::exchange(timed_out_, false)) {
+            offer_ = true;  // a session may have waited for this
             call([&] { session_->timer(*this); });
         } else if (!has_offer()) {
             break;
         } else if (offer_ = false; !rest_.bytes.empty()) {
             std::size_t used = 0;
-            call([&] { used = session_->received(*this, rest_); });
+            call([&] {
+                const std::size_t count = session_->received(*this, rest_);
+                if (count > rest_.bytes.size()) throw std::logic_error("it has used more bytes than it was given");
+                used = count;
+            });
             rest_.bytes = rest_.bytes.subspan(used);
             if (rest_.bytes.empty()) rest_ = Piece();
         } else {

@@ -19,6 +19,7 @@ struct Statistics {
     using PerEnd = std::array<Count, end_count>;
 
     Count accepted;
+    Count left;     // of those
     Count refused;  // over the cap
     Count dropped;  // ended by the server
     PerEnd dropped_for;

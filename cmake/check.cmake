@@ -77,10 +77,20 @@ else()
     set(mine -D "IOCP_MINE=${view}" -D IOCP_EXERCISES=ON)
 endif()
 
+# What the preset's own build has downloaded serves here too.
+set(downloads)
+foreach(library IN ITEMS googletest doctest cli11 spdlog)
+    set(downloaded "${root}/build/${PRESET}/_deps/${library}-src")
+    if(EXISTS "${downloaded}")
+        string(TOUPPER "${library}" name)
+        list(APPEND downloads -D "FETCHCONTENT_SOURCE_DIR_${name}=${downloaded}")
+    endif()
+endforeach()
+
 if(NOT EXISTS "${build}/CMakeCache.txt")
     message("The first build makes the tests too: that takes a minute or two.")
 endif()
-run("${CMAKE_COMMAND}" --preset ${PRESET} -B "${build}" ${mine} --log-level=WARNING)
+run("${CMAKE_COMMAND}" --preset ${PRESET} -B "${build}" ${mine} ${downloads} --log-level=WARNING)
 run("${CMAKE_COMMAND}" --build "${build}" --target ${tests})
 execute_process(COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" --output-on-failure ${order} -L "${labels}" -LE native
                 WORKING_DIRECTORY "${root}" RESULT_VARIABLE result

@@ -4,7 +4,7 @@
 #   check.sh 03 --all         runs those after it too
 #   check.sh 03 --upward      and those of every later stage, on your stage
 #   check.sh 03 --exercise 4  runs the test of exercise 4 of note 03 instead
-#   check.sh 03 --hint        lists the bodies; with a name, says what that one must do; with `2` or `3` behind, more
+#   check.sh 03 --hint        lists the bodies; with a name, says what that one must do; add `2` or `3` for more
 #   check.sh 03 --strict      runs the stage's tests without Wine, on a Windows that forgives nothing: tests/strict
 #   check.sh 03 PROGRAM.exe   takes any program that keeps the promises of the stage
 set -euo pipefail

@@ -1,8 +1,10 @@
 // Work that blocks. The line "wait NAME" is answered with "done" once the event of that name is set: a thread of
-// Windows' pool waits for it, not a worker. Other lines are echoed. A client's lines are answered in order, so those
-// behind a "wait" are not used meanwhile. The client's end is answered with "your end" while it is waited.
+// Windows' pool waits for it, not a worker. With "wait quietly NAME" the session answers, not that thread; with "wait
+// and close NAME" the thread also ends the client. Other lines are echoed. A client's lines are answered in order, so
+// those behind a "wait" are not used meanwhile. The client's end is answered with "your end" while it is waited.
 #pragma once
 
+#include "tests/applications/events.hpp"
 #include "tests/applications/line_session.hpp"
 
 #include <mutex>
@@ -24,6 +26,7 @@ private:
         const ConnectionHandle client;
         std::string event;
         bool is_quiet = false;
+        bool closes = false;
         std::mutex mutex;
         bool waits = false;
     };
@@ -39,7 +42,8 @@ private:
             if (!line.starts_with("wait ")) return connection.answer(line + "\n");
             const std::size_t space = line.rfind(' ');
             work_->event = line.substr(space + 1);
-            work_->is_quiet = owes_answer_ = space > 5;
+            work_->is_quiet = owes_answer_ = line.starts_with("wait quietly ");
+            work_->closes = line.starts_with("wait and close ");
             work_->waits = true;
             auto copy = std::make_unique<std::shared_ptr<Work>>(work_);
             if (!::TrySubmitThreadpoolCallback(do_work, copy.get(), &pool_)) throw std::bad_alloc();
@@ -50,13 +54,12 @@ private:
             ::CallbackMayRunLong(instance);
             const std::unique_ptr<std::shared_ptr<Work>> owner(static_cast<std::shared_ptr<Work>*>(copy));
             Work& work = **owner;
-            const HANDLE event = ::OpenEventA(SYNCHRONIZE, FALSE, work.event.c_str());
-            ::WaitForSingleObject(event, 60'000);
-            ::CloseHandle(event);
+            wait_for_event(work.event);
             // In one step: the session is called as soon as it is sent, and must then find that it may go on; and not
             // before, or the next answer would overtake this one.
             const std::lock_guard lock(work.mutex);
             work.client.send(work.is_quiet ? "" : "done\n");
+            if (work.closes) work.client.close("as its work asks");
             work.waits = false;
         }
 

@@ -68,6 +68,7 @@ TEST_F(Stage06FullServer, ABadArgumentIsNamedAndEndsWithExitCodeTwo) {
         {"--first-receive", {"--first-receive", "1"}},
         {"--gather", {"--gather", "17"}},
         {"--drain", {"--drain", "-1"}},
+        {"--drain", {"--drain", "nan"}},
         {"--batch", {"--batch", "0"}},
         {"--inline-bound", {"--inline-bound", "-1"}},
         {"--stats", {"--stats", "often"}},

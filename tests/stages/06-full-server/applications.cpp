@@ -2,7 +2,9 @@
 #include "tests/stages/06-full-server/full_server.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -36,6 +38,10 @@ public:
 
     const std::string& name() const { return name_; }
     void set() { ::SetEvent(handle_); }
+    void wait() {
+        if (::WaitForSingleObject(handle_, deadline_ms()) != WAIT_OBJECT_0)
+            fail(Symptom::other, "the session to be in its call within " + deadline_text(), "it is not");
+    }
 
 private:
     std::string name_;
@@ -282,6 +288,90 @@ TEST_F(Stage06Applications, AnAnswerThatIsStillToComeDelaysOurEnd) {
     }
 }
 
+TEST_F(Stage06Applications, AThreadMayEndAClient) {
+    promise("a handle's close(): what was sent to it before still comes, then FIN, and the reason is printed");
+    likely("the reason is only kept for what the session itself closes");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(serving("pool-work") + mode);
+        {
+            NamedEvent event;
+            Client client = join(program);
+            client.send("first\nwait and close " + event.name() + "\nthen\n");
+            client.expect("first\n");
+            event.set();
+            const std::string rest = client.expect_end(End::finished);
+            expect(rest == "done\n", "`done` and FIN", shown(rest));
+            client.finish_sending();
+            program.expect_line("closed " + client.address() + ": as its work asks");
+        }
+        stop(program);
+    }
+}
+
+// ---- the stop ----
+
+// Returns once the server has said its end to all who have nothing under way.
+void begin_stop(Program& program, Client& idle) {
+    program.close_stdin();
+    idle.expect_end(End::finished);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // some more rounds through the connections
+}
+
+TEST_F(Stage06Applications, AStopCutsNoAnswer) {
+    promise("a session that is in the middle of a call when the server stops gives all of its answer, then comes FIN");
+    likely("the connection is closed while its session is still in a call: what it answers after that is thrown away");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(serving("manners") + mode + Arguments{"--drain", "60", "--workers", "3"});
+        {
+            Client idle(program.address());
+            idle.expect("welcome\n");
+            NamedEvent in_received, in_timer, out;
+            Client speaks(program.address());
+            Client waits(program.address());
+            for (Client* client : {&speaks, &waits})
+                client->expect("welcome\n");
+            waits.send("two answers of the timer around " + in_timer.name() + " " + out.name() + "\n");
+            in_timer.wait();
+            speaks.send("two answers around " + in_received.name() + " " + out.name() + "\n");
+            in_received.wait();
+            begin_stop(program, idle);
+            out.set();
+            for (Client* client : {&speaks, &waits}) {
+                const std::string rest = client->expect_end(End::finished);
+                expect(rest == "one\ntwo\n", "both answers and FIN", shown(rest));
+            }
+        }
+        last_statistics(program);
+    }
+}
+
+TEST_F(Stage06Applications, AStopWaitsForWorkThatIsDoneElsewhere) {
+    promise("at the stop a client whose session waits for work elsewhere gets that answer, and those behind it");
+    likely("the end does not ask whether the session has used all that has come, or finished() has returned false");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(serving("pool-work") + mode + Arguments{"--drain", "60"});
+        {
+            Client idle = join(program);
+            NamedEvent event;
+            Client waits = join(program);
+            waits.send("first\nwait " + event.name() + "\nthen\n");
+            waits.expect("first\n");
+            Client ends = join(program);
+            ends.send("wait " + event.name() + "\n");
+            ends.finish_sending();
+            ends.expect("your end\n");
+            begin_stop(program, idle);
+            event.set();
+            const std::string rest = waits.expect_end(End::finished);
+            expect(rest == "done\nthen\n", "both answers and FIN", shown(rest));
+            const std::string last = ends.expect_end(End::finished);
+            expect(last == "done\n", "`done` and FIN", shown(last));
+        }
+        const std::string last = last_statistics(program);
+        expect(count(last, "dropped") == 0, "nobody dropped", "`" + last + "`");
+    }
+}
+
 // ---- what a session may do ----
 
 TEST_F(Stage06Applications, TheServerMaySpeakFirst) {
@@ -316,6 +406,42 @@ TEST_F(Stage06Applications, ATimerComesOnce) {
         }
     }
     stop(program);
+}
+
+TEST_F(Stage06Applications, ATimerCanBeTakenBack) {
+    promise("after set_timer(0) timer() does not come, even if its time had come while the session was in a call");
+    likely("only the time is taken back, not that it has come");
+    Program program(serving("manners") + Arguments{"--stats", "1", "--workers", "2"});
+    {
+        NamedEvent in;
+        NamedEvent out;
+        Client client(program.address());
+        client.expect("welcome\n");
+        client.send("no timer after " + in.name() + " " + out.name() + "\n");
+        in.wait();
+        program.expect_lines(program.lines_starting("in ").size() + 2, "in ");  // two more ticks
+        out.set();
+        echo(client, "nothing before this\n");
+        program.expect_lines(program.lines_starting("in ").size() + 2, "in ");
+        echo(client, "nor after it\n");
+    }
+    stop(program);
+}
+
+TEST_F(Stage06Applications, ASessionMayWaitForItsTimer) {
+    promise("what a session has left unused is offered again after its timer: so it may slow down its client");
+    likely("the rest is only offered again when something has been sent");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(serving("manners") + mode);
+        {
+            Client client(program.address());
+            client.expect("welcome\n");
+            echo(client, "before\n");
+            client.send("pause\nand after\n");
+            client.expect("and after\n");
+        }
+        stop(program);
+    }
 }
 
 TEST_F(Stage06Applications, ASessionMayEndItsClient) {
@@ -378,13 +504,16 @@ TEST_F(Stage06Applications, ASessionThatThrowsLosesItsClientOnly) {
     }
 }
 
-TEST_F(Stage06Applications, AnApplicationThatMakesNoSessionLosesThatClientOnly) {
-    promise("an exception of make_session(), or of started(), loses that client; the others are served on");
+TEST_F(Stage06Applications, AnApplicationsMistakeLosesThatClientOnly) {
+    promise(
+        "a make_session() that throws or returns null, a started() that throws, and a received() that says it has used "
+        "more than it was given: each loses that client, and the others are served on");
     likely("AcceptEx's completion knows std::bad_alloc only: any other exception leaves a noexcept function");
     Program program(serving("fragile") + Arguments{"--accepts", "2"});
     for (int i = 0; i < 20; ++i) {
         Client client(program.address());
-        if (i % 4 == 0) {
+        if (i % 5 == 4) client.try_send("served?\n");
+        if (i % 5 == 0) {
             echo(client, "served\n");
         } else {
             (void)client.expect_any_end();
@@ -392,7 +521,7 @@ TEST_F(Stage06Applications, AnApplicationThatMakesNoSessionLosesThatClientOnly) 
         }
     }
     const std::string last = stop(program);
-    expect(count(last, "dropped") == 15, "15 dropped", "`" + last + "`");
+    expect(count(last, "dropped") == 16, "16 dropped", "`" + last + "`");
 }
 
 }  // namespace

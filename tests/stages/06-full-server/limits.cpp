@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
-#include <utility>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -160,6 +160,30 @@ TEST_F(Stage06FullServer, TheRefusedTakeNobodysPlace) {
     }
     const std::string last = stop(program);
     expect(count(last, "refused") == 5, "5 refused", "`" + last + "`");
+}
+
+TEST_F(Stage06FullServer, TheRefusedHearOnlyWhy) {
+    promise("a refused client gets the line that says why and FIN, and nothing of what the others are sent meanwhile");
+    likely("it is open, as any other client, until its turn comes: what is sent to all until then goes to it too");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(with(mode + Arguments{"--app", "chat", "--max-connections", "1"}));
+        {
+            Client talker = join(program);
+            const std::jthread talking([&](const std::stop_token& ending) {
+                while (!ending.stop_requested())
+                    talker.send_what_fits("not for you\n");
+            });
+            for (int i = 0; i < 200; ++i) {
+                Client refused(program.address());
+                const std::string said = refused.expect_end(End::finished);
+                expect(said == "server full: 1 connections are open, try again later\n", "the line that says why",
+                       shown(said));
+                refused.finish_sending();
+                program.expect_line("refused " + refused.address() + ": 1 connections are open");
+            }
+        }
+        stop(program);
+    }
 }
 
 TEST_F(Stage06FullServer, NoMoreAreServedThanTheLimitThoughManyComeAtOnce) {

@@ -121,6 +121,23 @@ TEST_F(Stage06FullServer, AQuietConnectionReturnsToASmallBuffer) {
     expect(size.next() == 1000, "the smallest size again", std::to_string(size.next()));
 }
 
+TEST_F(Stage06FullServer, AnEmptyPieceIsNothing) {
+    NEEDS_THE_HEADERS();
+    promise("a piece of no bytes is not queued: it would fill a send with nothing, and keep its buffer");
+    likely("only the number of bytes is looked at: the queue is empty, and has a piece all the same");
+    BufferPool pool(1000, 60000, 1000000);
+    ByteQueue queue;
+    const BufferRef buffer = pool.get(1000);
+    for (int i = 0; i < 20; ++i)
+        queue.push(pool, Piece{buffer, {}});
+    expect(!buffer.shared(), "no reference to its buffer", "one");
+    queue.push(pool, Piece{buffer, buffer.bytes().first(600)});
+    queue.push(pool, Piece{buffer, {}});
+    std::array<WSABUF, 4> buffers;
+    const std::size_t count = queue.gather(buffers, 65536);
+    expect(count == 1 && buffers[0].len == 600, "one buffer of 600 bytes to send", std::to_string(count));
+}
+
 TEST_F(Stage06FullServer, APlaceIsTakenOnceAndGivenBack) {
     NEEDS_THE_HEADERS();
     promise("there are so many places and not one more, and a place that is given back can be taken again");
