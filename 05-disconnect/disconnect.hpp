@@ -10,7 +10,8 @@
 #include <cassert>
 
 // Counts what still needs a connection: each operation in flight, and each thread that is about to start one.
-// Any thread may add and remove. Add while you are counted yourself, or at zero, where nobody else can start anything.
+// Any thread may add and remove. Add while something that stays is counted, or at zero, where nobody else can start
+// anything.
 //[ pending_count
 class PendingCount {
 public:

@@ -8,7 +8,7 @@
 // of one session come one at a time and hold no lock, so what it has to itself needs none; what sessions share, in
 // their application, does. A worker that is kept waiting in such a call serves nobody meanwhile: work that blocks
 // belongs on another thread (Windows' own pool: SubmitThreadpoolWork), and its answer goes to the connection's
-// handle(). At a stop nothing more is received; what has come is served until --drain seconds have gone.
+// handle().
 #pragma once
 
 #include "06-full-server/buffer.hpp"
@@ -40,6 +40,10 @@ public:
     // False: it waits for work elsewhere, and is asked again after each send to the client, to the handle, and after
     // its timer.
     virtual bool finished(Connection&) { return true; }
+
+    // The server stops, and nothing more is received. True: all is answered, and our end follows what is queued. False:
+    // it waits for work elsewhere, and is asked again as above, until --drain seconds have gone.
+    virtual bool stopping(Connection&) { return true; }
 
     // The time that connection.set_timer() asked for has come.
     virtual void timer(Connection&) {}

@@ -39,7 +39,6 @@ void Connection::refuse(std::string_view why) noexcept {
     } catch (const std::bad_alloc&) {
         return drop_locked(End::no_memory);
     }
-    set_deadline(server_.options().drain);
     end_locked(End::refused);
 }
 
@@ -75,8 +74,10 @@ bool Connection::send(std::string_view text) noexcept {
 void Connection::stop(double seconds) noexcept {
     const std::lock_guard lock(mutex_);
     set_deadline(seconds);  // also for a client that has finished already, and does not take what is left for it
-    const bool has_work = serving_ || !rest_.bytes.empty() || client_finished_;
-    if (end_ == End::none && !has_work) end_locked(End::server_stops);
+    if (end_ != End::none || server_stops_) return;
+    server_stops_ = true;
+    offer_ = true;  // the session is asked whether it still has work
+    ask_for_turn();
 }
 
 void Connection::tick(ULONGLONG now) noexcept {
@@ -158,7 +159,7 @@ void Connection::ask_for_turn() noexcept {
 // stops.
 bool Connection::may_receive() const noexcept {
     if (reading_ || closing_ || client_finished_ || !rest_.bytes.empty()) return false;
-    return end_ != End::none || (deadline_ == no_time && !is_full_locked());
+    return end_ != End::none || (!server_stops_ && !is_full_locked());
 }
 
 //[ receive
@@ -218,6 +219,7 @@ void Connection::pump() noexcept {
     if (end_ != End::none && queue_.empty() && !closing_ && !fin_sent_) {
         finish_sending(socket_);
         fin_sent_ = true;
+        set_deadline(server_.options().drain);
     }
 }
 

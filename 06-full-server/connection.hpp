@@ -3,8 +3,8 @@
 //
 // A connection is open from start() until end_ says why it ends; from then on nothing that only an open one does is
 // started. What needs it is counted (stage 05): being open, each operation in flight, the turn that it waits for.
-// Only workers give counts back, so whoever takes the count to zero, and ends the session, is a worker. The socket is
-// closed with the last owner; nothing is pending on it then.
+// Only workers take it to zero, and end the session; what others give back is not the last. The socket is closed with
+// the last owner; nothing is pending on it then.
 //
 // Owner: the server's list, and whoever has found it there, for as long as they use it. Threads: any may send, stop,
 // close, drop and tick; they note what is wanted and ask for a turn, in which a worker does it.
@@ -39,7 +39,7 @@ public:
     // client has gone, or we have finished, or it is dropped because more than --send-queue bytes wait for it already;
     // none of these is an error.
     bool send(std::string_view text) const noexcept;
-    // As Connection::close().
+    // As Connection::close(). If the session is in a call, what it answers after this is thrown away.
     void close(std::string_view why) const noexcept;
 
 private:
@@ -64,8 +64,8 @@ public:
     bool send(std::span<const Piece> pieces) noexcept;
     bool send(std::string_view text) noexcept;  // a copy
 
-    // Receives no more. Finishes when the session has used all that has come and nothing else waits for an answer: call
-    // it until then. From the first call on, session and client have `seconds` for all of this.
+    // Receives no more, and finishes when the session says that all is answered. Session and client have `seconds` for
+    // all of this. Again and again: the connection may not have been started yet. The first call counts.
     void stop(double seconds) noexcept;
 
     // Now and then: time-outs, and the session's timer.
@@ -83,9 +83,9 @@ public:
     void answer(std::string_view text);  // a copy
     bool is_full() const noexcept;       // --send-queue bytes wait for the client, or memory is short
 
-    // close: what is queued is sent, then our FIN; what still comes is thrown away, and the client has --drain seconds
-    // to finish too. drop: cancels what is pending and closes without waiting for the client. `why` is printed after
-    // the session has gone: a literal, or the application's.
+    // close: what is queued is sent, then our FIN, and from then on the client has --drain seconds to finish too; what
+    // still comes is thrown away. drop: cancels what is pending and closes without waiting for the client. `why` is
+    // printed after the session has gone: a literal, or the application's. Any thread.
     void close(std::string_view why) noexcept;
     void drop(std::string_view why) noexcept;
 
@@ -131,6 +131,7 @@ private:
     DWORD error_ = 0;               // with End::lost
     bool closing_ = false;          // nothing more is started: what is pending was cancelled, or failed
     bool client_finished_ = false;  // no receive will be started
+    bool server_stops_ = false;     // nor while it is open
     bool turn_asked_ = false;       // it waits in the queue of turns
     bool reading_ = false;          // a receive is pending
     bool sending_ = false;          // a send is pending; one at a time keeps the order
@@ -152,7 +153,7 @@ private:
     bool serving_ = false;    // a thread is in the session
     bool greeted_ = false;    // started() has been called
     bool timed_out_ = false;  // timer() is to be called
-    bool offer_ = false;      // rest_, or the client's end, is to be offered
+    bool offer_ = false;      // rest_, the client's end or the stop is to be offered
 
     ReceiveOperation receive_;
     SendOperation send_;

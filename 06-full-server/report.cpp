@@ -21,7 +21,7 @@ Report::Report(Log& log, const Options& options, Statistics& statistics)
           {"dropped ", "idle for " + seconds_text(options.idle_timeout) + " s"},
           {"dropped ", "silent for " + seconds_text(options.silent_timeout) + " s"},
           {"dropped ", "too slow, more than " + std::to_string(options.send_queue) + " bytes wait for it"},
-          {"dropped ", "no end from the client within " + seconds_text(options.drain) + " s"},
+          {"dropped ", "not finished in time"},
           {"dropped ", "no memory is left"},
           {"dropped ", "by the application"},
           {"dropped ", "the application failed"},

@@ -108,7 +108,7 @@ void FullServer::report_period() {
 //? accept no more, let everyone finish, wait until nothing is pending
 void FullServer::stop(double drain) {
     stopping_ = true;
-    // Again and again, for those that a worker was just accepting, and whose sessions are still at work.
+    // Again and again, for those that a worker was just accepting.
     while (!listener_.stop() || port_.pending() > 0 || connections_.size() > 0) {
         connections_.for_each([&](Connection& connection) { connection.stop(drain); });
         ::Sleep(10);

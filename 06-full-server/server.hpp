@@ -32,7 +32,8 @@ public:
     void tick();
     void report_period();
     // Accepts no more, closes the listening socket, lets every session answer what has come and every client finish,
-    // within `drain` seconds, then drops the rest. Returns when no connection is left and nothing is pending.
+    // within `drain` seconds, then drops the rest. A session's call that blocks is waited for. Returns when no
+    // connection is left and nothing is pending.
     void stop(double drain);
     void report_accounts() { report_.accounts(connections_.size(), port_); }
 

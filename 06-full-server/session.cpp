@@ -34,7 +34,6 @@ void Connection::close(std::string_view why) noexcept {
     const std::lock_guard lock(mutex_);
     if (end_ != End::none) return;
     why_ = why;
-    set_deadline(server_.options().drain);
     end_locked(End::session_closes);
 }
 
@@ -81,11 +80,17 @@ void Connection::serve(std::unique_lock<std::mutex>& lock) noexcept {
                 used = count;
             });
             rest_.bytes = rest_.bytes.subspan(used);
-            if (rest_.bytes.empty()) rest_ = Piece();
+            if (rest_.bytes.empty()) {
+                rest_ = Piece();
+                if (server_stops_) offer_ = true;  // which comes next
+            }
         } else {
+            const End end = client_finished_ ? End::client_finished : End::server_stops;
             bool all_answered = false;
-            call([&] { all_answered = session_->finished(*this); });
-            if (all_answered && end_ == End::none) end_locked(End::client_finished);
+            call([&] {
+                all_answered = end == End::client_finished ? session_->finished(*this) : session_->stopping(*this);
+            });
+            if (all_answered && end_ == End::none) end_locked(end);
         }
     }
     if (end_ != End::none) rest_ = Piece();
@@ -93,9 +98,10 @@ void Connection::serve(std::unique_lock<std::mutex>& lock) noexcept {
 }
 //]
 
-// Bytes, or the client's end, are to be offered to the session.
+// Bytes, the client's end or the stop are to be offered to the session.
 bool Connection::has_offer() const noexcept {
-    return offer_ && (!rest_.bytes.empty() || client_finished_) && end_ == End::none && !is_full_locked();
+    const bool is_any = !rest_.bytes.empty() || client_finished_ || server_stops_;
+    return offer_ && is_any && end_ == End::none && !is_full_locked();
 }
 
 bool Connection::is_full_locked() const noexcept {

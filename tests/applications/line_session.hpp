@@ -21,6 +21,10 @@ private:
         while (used < text.size() && takes_lines(connection)) {
             const std::size_t end = text.find('\n', used);
             line_ += text.substr(used, end - used);
+            if (line_.size() > longest_line) {
+                connection.drop("a line longer than 65536 bytes");
+                return text.size();
+            }
             if (end == std::string_view::npos) return text.size();
             used = end + 1;
             line(connection, std::exchange(line_, {}));
@@ -28,5 +32,6 @@ private:
         return used;
     }
 
-    std::string line_;  // what has come of it
+    static constexpr std::size_t longest_line = 65536;  // or a client could fill our memory with one
+    std::string line_;                                  // what has come of it
 };

@@ -36,6 +36,8 @@ private:
             } else if (line.starts_with("two answers of the timer around ")) {
                 around_ = line;
                 connection.set_timer(0.01);
+            } else if (line == "nothing") {
+                // is not answered
             } else if (line == "throw") {
                 throw std::runtime_error("as the client asked");
             } else if (line == "throw bad_alloc") {

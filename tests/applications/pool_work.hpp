@@ -71,6 +71,7 @@ private:
             if (!std::exchange(ended_, true)) connection.answer("your end\n");
             return false;
         }
+        bool stopping(Connection& connection) override { return !waits(connection); }
         bool waits(Connection& connection) {
             const std::lock_guard lock(work_->mutex);
             if (!work_->waits && std::exchange(owes_answer_, false)) connection.answer("done\n");

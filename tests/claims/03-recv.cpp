@@ -183,6 +183,7 @@ TEST_CASE("03.11 A receive into zero bytes completes with zero bytes when data c
     CHECK(packet.returned_true);
     CHECK(packet.overlapped == &nothing);
     CHECK(packet.bytes == 0);
+    wait_until_readable(connection.server, 5);
     CHECK(operation.receive(connection.server, buffer, sizeof buffer) == 0);
     CHECK(connection.port.get_packet().bytes == 5);
     CHECK(std::string(buffer) == "hello");

@@ -1,6 +1,7 @@
 // The claims of notes/04-send.md about WSASend.
 #include "tests/claims/peer.hpp"
 
+#include <algorithm>
 #include <array>
 
 using namespace claims;
@@ -28,7 +29,9 @@ TEST_CASE("04.2 One send gathers its buffers in their order, as one piece, and c
     char second[] = "wor";
     char third[] = "ld\n";
     std::array<WSABUF, 3> parts{WSABUF{6, first}, {3, second}, {3, third}};
-    CHECK(::WSASend(connection.server, parts.data(), 3, nullptr, 0, &operation, nullptr) == 0);
+    if (::WSASend(connection.server, parts.data(), 3, nullptr, 0, &operation, nullptr) != 0) {
+        CHECK(::WSAGetLastError() == WSA_IO_PENDING);
+    }
     CHECK(connection.port.get_packet().bytes == 12);
     CHECK(connection.port.is_empty());
     CHECK(receive_text(connection.client, 12) == "hello world\n");
@@ -91,7 +94,8 @@ TEST_CASE("04.6 A send that was pending completes with the whole count, not with
 
 // Windows: https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend, Remarks, of the bytes' order;
 // that of the packets may differ: https://learn.microsoft.com/windows/win32/winsock/overlapped-i-o-and-event-objects-2
-TEST_CASE("04.7 Sends that one thread starts one after the other go out, and complete, in the order of the calls") {
+TEST_CASE(
+    "04.7 Sends that one thread starts one after the other go out in the order of the calls; each has its packet") {
     Connection connection;
     StuckSend first(connection.port, connection.server);
     Operation second;
@@ -105,8 +109,12 @@ TEST_CASE("04.7 Sends that one thread starts one after the other go out, and com
     const bool c_came = receive_text(connection.client, c.size()) == c;
     CHECK(b_came);
     CHECK(c_came);
-    for (const Operation* next : {&first.operation, &second, &third})
-        CHECK(connection.port.get_packet().overlapped == next);
+    const std::array<const OVERLAPPED*, 3> started{&first.operation, &second, &third};
+    std::array<const OVERLAPPED*, 3> completed{};
+    for (const OVERLAPPED*& one : completed)
+        one = connection.port.get_packet().overlapped;
+    CHECK(std::is_permutation(started.begin(), started.end(), completed.begin()));
+    if (on_wine()) CHECK(completed == started);
 }
 
 // Windows: https://learn.microsoft.com/windows/win32/api/winsock/nf-winsock-shutdown, Remarks

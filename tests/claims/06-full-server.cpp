@@ -235,7 +235,11 @@ TEST_CASE("06.10 CancelIoEx with a null OVERLAPPED ends all that is pending on a
     for (int i = 0; i < 2; ++i) {
         const Packet packet = port.get_packet();
         CHECK_FALSE(packet.returned_true);
-        if (packet.overlapped == &receive) CHECK(packet.error == ERROR_OPERATION_ABORTED);
+        // On Windows the cancelled send ends the connection, and the receive perhaps with it.
+        if (packet.overlapped == &receive && packet.error != ERROR_OPERATION_ABORTED) {
+            CHECK_FALSE(on_wine());
+            CHECK(packet.error == ERROR_CONNECTION_ABORTED);
+        }
         seen_receive = seen_receive || packet.overlapped == &receive;
         seen_send = seen_send || packet.overlapped == sends.pending();
     }

@@ -28,9 +28,10 @@ struct Accept {
           socket(tcp_socket(family)) {}
 
     void start(const Socket& listener) {
-        REQUIRE_FALSE(
-            accept_ex(listener, socket, buffer.data(), size, address_room, address_room, &operation.bytes, &operation));
-        REQUIRE(::WSAGetLastError() == ERROR_IO_PENDING);
+        if (!accept_ex(listener, socket, buffer.data(), size, address_room, address_room, &operation.bytes,
+                       &operation)) {
+            REQUIRE(::WSAGetLastError() == ERROR_IO_PENDING);
+        }
     }
 
     LPFN_ACCEPTEX accept_ex;

@@ -21,7 +21,7 @@ Program::Arguments with_quota(const std::string& mode, const std::string& quota)
 
 TEST_F(Stage06Exercise4, WhoHasUsedItsQuotaGetsTheEchoThenFin) {
     promise("with --quota BYTES a client that has sent so many gets what it is owed, then FIN; the others stay");
-    likely("the connection is dropped, which cancels its send: Connection::finish lets the queue run empty first",
+    likely("the connection is dropped, which cancels its send: Connection::close lets the queue run empty first",
            "The stop");
     for (const std::string mode : {"", "--no-skip-on-success"}) {
         Program program(with_quota(mode, "1000"));

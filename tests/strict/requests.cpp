@@ -3,7 +3,9 @@
 #include "schedule.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 namespace strict {
 
@@ -126,13 +128,13 @@ bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const
             Status status) {
     bool any = false;
     bool ends_a_send = false;
-    const auto end = [&](std::deque<std::shared_ptr<Request>>& queue, auto belongs) {
+    const auto is_meant = [&](const std::shared_ptr<Request>& request) {
+        return (only == nullptr || request->overlapped == only) && (thread == nullptr || request->thread == *thread);
+    };
+    const auto is_any = [](const std::shared_ptr<Request>&) { return true; };
+    const auto end = [&](std::deque<std::shared_ptr<Request>>& queue, auto is_wanted) {
         std::vector<std::shared_ptr<Request>> ended;
-        for (const auto& request : queue) {
-            const bool meant = (only == nullptr || request->overlapped == only) &&
-                               (thread == nullptr || request->thread == *thread) && belongs(*request);
-            if (meant) ended.push_back(request);
-        }
+        std::ranges::copy_if(queue, std::back_inserter(ended), is_wanted);
         for (const auto& request : ended) {
             any = true;
             std::erase(queue, request);
@@ -150,27 +152,25 @@ bool cancel(const std::shared_ptr<Socket>& socket, const OVERLAPPED* only, const
                      false);
         }
     };
-    const auto all = [](const Request&) { return true; };
-    end(socket->accepts, all);
-    end(socket->receives, all);
-    end(socket->sends, all);
+    end(socket->accepts, is_meant);
+    if (std::ranges::any_of(socket->receives, is_meant)) end(socket->receives, is_any);  // as Windows does for TCP
+    end(socket->sends, is_meant);
     if (ends_a_send) {  // a part may be out, so the connection is no more
         socket->broken = socket->resets = true;
-        only = nullptr;
-        thread = nullptr;
         status = Status::connection_aborted;
-        end(socket->receives, all);
-        end(socket->sends, all);
+        end(socket->receives, is_any);
+        end(socket->sends, is_any);
     }
-    if (socket->disconnect != nullptr && (only == nullptr || socket->disconnect->overlapped == only)) {
+    if (socket->disconnect != nullptr && (ends_a_send || is_meant(socket->disconnect))) {
         any = true;
         complete(std::exchange(socket->disconnect, nullptr), status, 0, false);
     }
     // An accept that waits for data is pending on the listener, and lies in its own socket's queue.
     if (!socket->listening) return any;
     for (const auto& other : kernel().handles.sockets()) {
-        end(other->receives,
-            [&](const Request& request) { return request.kind == Kind::first_data && request.socket == socket; });
+        end(other->receives, [&](const std::shared_ptr<Request>& request) {
+            return is_meant(request) && request->kind == Kind::first_data && request->socket == socket;
+        });
     }
     return any;
 }

@@ -460,6 +460,7 @@ DWORD FormatMessageW(DWORD, const void*, DWORD code, DWORD, wchar_t* text, DWORD
     return static_cast<DWORD>(sentence.size());
 }
 UINT GetConsoleOutputCP() { return 0; }
+DWORD GetActiveProcessorCount(WORD) { return std::max(1u, std::thread::hardware_concurrency()); }
 int WideCharToMultiByte(UINT, DWORD, const wchar_t* from, int count, char* to, int, const char*, BOOL*) {
     for (int i = 0; i < count; ++i)
         to[i] = static_cast<char>(from[i]);

@@ -347,7 +347,7 @@ TEST_F(Stage06Applications, AStopCutsNoAnswer) {
 
 TEST_F(Stage06Applications, AStopWaitsForWorkThatIsDoneElsewhere) {
     promise("at the stop a client whose session waits for work elsewhere gets that answer, and those behind it");
-    likely("the end does not ask whether the session has used all that has come, or finished() has returned false");
+    likely("the session is not asked, or not again, whether all is answered: finished(), and stopping()");
     for (const Arguments& mode : skipping_and_not) {
         Program program(serving("pool-work") + mode + Arguments{"--drain", "60"});
         {
@@ -356,6 +356,9 @@ TEST_F(Stage06Applications, AStopWaitsForWorkThatIsDoneElsewhere) {
             Client waits = join(program);
             waits.send("first\nwait " + event.name() + "\nthen\n");
             waits.expect("first\n");
+            Client only_waits = join(program);
+            only_waits.send("first\nwait " + event.name() + "\n");
+            only_waits.expect("first\n");
             Client ends = join(program);
             ends.send("wait " + event.name() + "\n");
             ends.finish_sending();
@@ -364,11 +367,29 @@ TEST_F(Stage06Applications, AStopWaitsForWorkThatIsDoneElsewhere) {
             event.set();
             const std::string rest = waits.expect_end(End::finished);
             expect(rest == "done\nthen\n", "both answers and FIN", shown(rest));
-            const std::string last = ends.expect_end(End::finished);
-            expect(last == "done\n", "`done` and FIN", shown(last));
+            for (Client* client : {&only_waits, &ends}) {
+                const std::string last = client->expect_end(End::finished);
+                expect(last == "done\n", "`done` and FIN", shown(last));
+            }
         }
         const std::string last = last_statistics(program);
         expect(count(last, "dropped") == 0, "nobody dropped", "`" + last + "`");
+    }
+}
+
+TEST_F(Stage06Applications, AStopEndsWhoHasNothingMoreToAnswer) {
+    promise("at the stop, FIN comes as soon as a session has used what it had left, though it answers nothing to it");
+    likely("only what is sent makes the server ask the session again: this client then has to wait until --drain");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(serving("manners") + mode + Arguments{"--drain", "60"});
+        {
+            Client client(program.address());
+            client.send("here\npause\nnothing\n");
+            client.expect("welcome\nhere\n");
+            program.close_stdin();
+            expect(client.expect_end(End::finished).empty(), "FIN", "more bytes");
+        }
+        last_statistics(program);
     }
 }
 
@@ -466,6 +487,25 @@ TEST_F(Stage06Applications, ASessionMayEndItsClient) {
         }
         const std::string last = stop(program);
         expect(count(last, "dropped") == 1, "1 dropped", "`" + last + "`");
+    }
+}
+
+TEST_F(Stage06Applications, WhatIsClosedMayTakeItsTime) {
+    promise("--drain begins with our FIN: a client that reads a last answer slowly gets all of it");
+    likely("the deadline for the client's end is set by close(), and the answer is still being sent then");
+    for (const Arguments& mode : skipping_and_not) {
+        Program program(serving("manners") + mode + Arguments{"--drain", "1", "--stats", "1"});
+        {
+            Client client(program.address(), {.receive_buffer = 8192});
+            client.send("close\n");
+            program.expect_lines(program.lines_starting("in ").size() + 3, "in ");  // more than a second
+            const std::string came = client.expect_end(End::finished);
+            expect(came == "welcome\n" + std::string(4 * mebibyte, 'c'), "the greeting, 4 MiB, and FIN",
+                   std::to_string(came.size()) + " bytes");
+            client.finish_sending();
+            program.expect_line("closed " + client.address() + ": as it asked");
+        }
+        stop(program);
     }
 }
 

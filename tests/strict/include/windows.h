@@ -150,6 +150,10 @@ constexpr DWORD CTRL_C_EVENT = 0, CTRL_BREAK_EVENT = 1, CTRL_CLOSE_EVENT = 2, CT
                 CTRL_SHUTDOWN_EVENT = 6;
 constexpr DWORD SYNCHRONIZE = 0x100000;
 constexpr DWORD EVENT_MODIFY_STATE = 2;
+constexpr DWORD FILE_SHARE_READ = 1;
+constexpr DWORD FILE_SHARE_WRITE = 2;
+constexpr DWORD FILE_SHARE_DELETE = 4;
+constexpr WORD ALL_PROCESSOR_GROUPS = 0xFFFF;
 constexpr DWORD GENERIC_READ = 0x80000000;
 constexpr DWORD OPEN_EXISTING = 3;
 constexpr DWORD FILE_FLAG_OVERLAPPED = 0x40000000;
@@ -249,6 +253,7 @@ DWORD GetModuleFileNameW(HMODULE module, wchar_t* name, DWORD size);
 FARPROC GetProcAddress(HMODULE module, const char* name);
 DWORD FormatMessageW(DWORD flags, const void* source, DWORD code, DWORD language, wchar_t* text, DWORD size, void*);
 UINT GetConsoleOutputCP();
+DWORD GetActiveProcessorCount(WORD group);
 int WideCharToMultiByte(UINT page, DWORD flags, const wchar_t* from, int count, char* to, int size, const char*, BOOL*);
 
 // Windows' thread pool, as far as one callback at a time goes.
