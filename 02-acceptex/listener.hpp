@@ -112,8 +112,8 @@ private:
 
     // Posts it unless it is posted. False: it waits for replenish().
     bool post(AcceptOperation& accept) noexcept {
-        // Some clients give up before their turn. Behind sixteen of them, replenish() posts it.
-        for (int attempt = 0; attempt < 16; ++attempt) {
+        // Some clients give up before their turn. Behind more of them than a backlog holds, replenish() posts it.
+        for (int attempt = 0; attempt < 256; ++attempt) {
             const DWORD error = accept.start_if_idle();
             if (error == 0) return true;
             if (!may_go_on(error)) return false;

@@ -10,8 +10,7 @@
 #include <cassert>
 
 // Counts what still needs a connection: each operation in flight, and each thread that is about to start one.
-// Any thread may add and remove. Add while something that stays is counted, or at zero, where nobody else can start
-// anything.
+// Any thread may add and remove. Add while something stays counted, or at zero if nobody else can start anything.
 //[ pending_count
 class PendingCount {
 public:

@@ -79,8 +79,7 @@ bool read_options(int argc, char** argv, Options& options) {
     add(limits, "--idle-timeout", options.idle_timeout, "SECONDS", seconds, "Without a byte either way; 0 is for ever");
     add(limits, "--silent-timeout", options.silent_timeout, "SECONDS", seconds,
         "For a new client's first byte; 0 is for ever");
-    add(limits, "--drain", options.drain, "SECONDS", seconds,
-        "For a client to finish too, once we have; and for all to finish when the server stops");
+    add(limits, "--drain", options.drain, "SECONDS", seconds, "For a client to finish once we have, and all at a stop");
 
     const char* tuning = "Tuning";
     add(tuning, "--workers", options.workers, "NUMBER", CLI::Range(0, 256),

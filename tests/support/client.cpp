@@ -142,8 +142,7 @@ struct Client::State {
             return take(milliseconds);
         }
         waiting.append(receive.buffer.data(), bytes);
-        // Its server was to get stuck; but whoever wants so much by now reads in earnest. On Windows a few KiB for each
-        // acknowledgement, which may be late, could take minutes.
+        // Its server was to get stuck; but whoever wants so much by now reads in earnest.
         if (small_window && waiting.size() > 131072) set_window(1 << 20);
         return Got::bytes;
     }
@@ -182,7 +181,9 @@ Client::Client(const std::string& server, ClientOptions options, Where where) : 
     state_->socket = ::WSASocketW(found->ai_family, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
                                   WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     const SOCKET socket = state_->socket;
-    if (options.receive_buffer > 0) state_->set_window(options.receive_buffer);
+    // On Windows a few KiB for each acknowledgement, which may be late, could take minutes, and the window is not sure
+    // to grow once there is a connection.
+    if (options.receive_buffer > 0) state_->set_window(on_wine() ? options.receive_buffer : 1 << 18);
     u_long without_waiting = 1;
     ::ioctlsocket(socket, FIONBIO, &without_waiting);
     const int result = ::connect(socket, found->ai_addr, static_cast<int>(found->ai_addrlen));

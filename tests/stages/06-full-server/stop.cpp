@@ -166,7 +166,8 @@ TEST_F(Stage06FullServer, StopWhileClientsComeAndGo) {
         for (unsigned number = 0; number < 3; ++number) {
             threads.emplace_back([&, number] {
                 while (!ending) {
-                    const SOCKET socket = ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, 0);
+                    const SOCKET socket =
+                        ::WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED);
                     const DWORD patience = 2000;
                     ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, reinterpret_cast<const char*>(&patience),
                                  sizeof patience);
