@@ -216,7 +216,7 @@ TEST_F(Stage06FullServer, AllBuffersTogetherHaveALimit) {
     likely("each client's queue has a bound, but nobody adds them up");
     constexpr std::size_t clients = 40;
     constexpr std::size_t limit = mebibyte;
-    Program program(with({"--buffer-memory", std::to_string(limit), "--stats", "1"}));
+    Program program(with({"--buffer-memory", std::to_string(limit), "--stats", "1", "--workers", "4"}));
     {
         Client before = join(program);
         std::vector<Client> deaf;
