@@ -187,6 +187,7 @@ test("A claim shows its test, by mouse and by keyboard", { skip }, () => visit(n
     await page.locator('.claim-test:popover-open :text("03.4 The WSABUF")').waitFor();
     const text = await page.locator(".claim-test code").innerText();
     assert.match(text, /^\s*\d+\/\/ Windows: https:[^]*\d+TEST_CASE\("03\.4 [^]*\d+\}\s*$/);
+    assert.ok(await page.locator(".claim-test pre").evaluate((pre) => pre.scrollWidth <= pre.clientWidth), "lines wrap");
     const [wine, strict] = checks["03.4"];
     await page.locator(`.claim-test :text("${wine} checks under Wine")`).waitFor();
     await page.locator(`.claim-test :text("${strict} on the strict")`).waitFor();
