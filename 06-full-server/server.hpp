@@ -80,7 +80,7 @@ private:
     Places served_;
     Places refused_;
     Connections<Connection> connections_;
-    const std::string refusal_;                       // what a client over the cap is told
+    const std::string refusal_;                       // the line for a client over the cap
     const std::unique_ptr<Application> application_;  // may use all of the above, as long as it lives
     std::atomic<bool> stopping_{false};
     Listener listener_;
